@@ -1,0 +1,77 @@
+# Needs Python >= 3.11, make and PyPI; nothing else. `make demo` and `make test` are the two commands to know.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A name on the path is not yet an interpreter (version managers leave stubs), so each candidate is run.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
+# One embedded PostgreSQL runs per test process, so more than four gain nothing.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); echo $$((n > 4 ? 4 : n < 2 ? 2 : n)))
+PYTEST_ARGS ?=
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: help demo test lint types bench migrations-check migration docs lock install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/made:
+	@test -n "$(PYTHON)" || { echo "ValueLoop needs Python 3.11 or newer, and none was found on the PATH." \
+		"Install one, or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@# The checkout itself is the package: a path file needs no build back end and no second download.
+	@$(BIN)/python -c 'import pathlib, sysconfig; \
+		pathlib.Path(sysconfig.get_path("purelib"), "valueloop.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
+	@printf '#!/bin/sh\nexec "%s/python" -m services.cli "$$@"\n' "$(abspath $(BIN))" > $(BIN)/valueloop
+	@chmod +x $(BIN)/valueloop
+	@touch $@
+
+$(VENV)/runtime-installed: requirements.txt $(VENV)/made
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/installed: requirements-dev.txt $(VENV)/runtime-installed
+	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/installed ## make .venv with everything for development
+
+demo: $(VENV)/runtime-installed ## install, start everything and play the story of an EV maker
+	$(BIN)/python -m services.cli demo
+
+test: $(VENV)/installed ## every test that needs no outside server; PYTEST_ARGS adds options
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(VENV)/installed ## style, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHONPATH=. $(BIN)/lint-imports
+
+types: $(VENV)/installed ## mypy, strict for shared/ and every rules.py
+	$(BIN)/mypy
+
+bench: $(VENV)/installed ## measure intake, workers and latency beside their floors
+	$(BIN)/python -m bench
+
+migrations-check: $(VENV)/installed ## migrations build exactly the tables in the code, and lock nothing for long
+	$(BIN)/python -m services.cli migrations check
+
+migration: $(VENV)/installed ## draft a migration: make migration SERVICE=goals M="why it is needed"
+	$(BIN)/python -m services.cli migrations draft $(SERVICE) "$(M)"
+
+docs: $(VENV)/installed ## write the generated pages: the event catalogue and the table of settings
+	$(BIN)/python -m docs.generate
+
+lock: ## pin what pyproject.toml asks for, with hashes, for every platform (needs uv: pip install uv)
+	@set -e; for kind in "requirements.txt:Runtime dependencies:" \
+			"requirements-dev.txt:Runtime and development dependencies:--group dev"; do \
+		IFS=: read -r file title options <<< "$$kind"; \
+		uv pip compile pyproject.toml $$options --generate-hashes --universal --python-version 3.11 --no-header \
+			--no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file "$$file"; \
+		{ echo "# $$title, pinned with hashes. Made from pyproject.toml by \`make lock\`; do not edit."; \
+			cat "$$file"; } > "$$file.new"; mv "$$file.new" "$$file"; done
+
+clean: ## remove what was made here, the data in .valueloop/ excepted
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
