@@ -1,0 +1,135 @@
+"""Ownership of partitions is a lease in the reader's database, on every kind of log."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import Connection, text
+
+from shared.service import Runtime
+
+log = structlog.get_logger(__name__)
+Place = tuple[str, int]
+
+_CREATE = text("INSERT INTO log.lease (topic, partition) VALUES (:topic, :partition) ON CONFLICT DO NOTHING")
+_SEEN = text(
+    "INSERT INTO log.worker (owner, until) VALUES (:owner, now() + make_interval(secs => :lease)) "
+    "ON CONFLICT (owner) DO UPDATE SET until = excluded.until"
+)
+_RENEW = text(
+    "UPDATE log.lease SET until = now() + make_interval(secs => :lease) WHERE owner = :owner RETURNING topic, partition"
+)
+_ALIVE = text("SELECT count(*) FROM log.worker WHERE until > now()")
+_FREE = text(
+    "SELECT topic, partition, owner, backend_pid, backend_start FROM log.lease "
+    "WHERE owner IS NULL OR until < now() ORDER BY topic, partition LIMIT :wanted FOR UPDATE SKIP LOCKED"
+)
+# The start time tells a backend from a later one with the same number.
+_TERMINATE = text(
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = :pid AND backend_start = :start"
+)
+_TAKE = text(
+    "UPDATE log.lease SET owner = :owner, backend_pid = :pid, backend_start = :start, "
+    "until = now() + make_interval(secs => :lease) WHERE topic = :topic AND partition = :partition"
+)
+_RELEASE = text("UPDATE log.lease SET owner = NULL WHERE topic = :topic AND partition = :partition AND owner = :owner")
+
+
+class Leases:
+    """The partitions one worker owns. A thread of its own renews them while a long batch is under way."""
+
+    def __init__(self, runtime: Runtime, owner: str) -> None:
+        self.runtime, self.owner = runtime, owner
+        self._owned: frozenset[Place] = frozenset()
+        self._surplus = 0
+        self._backend: tuple[int, object] = (0, None)
+
+    def begin(self, connection: Connection) -> None:
+        """Notes the backend that the batches will run on: a successor ends it before it takes over."""
+        row = connection.execute(
+            text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        ).one()
+        connection.rollback()
+        self._backend = (row.pid, row.backend_start)
+
+    def owned(self) -> frozenset[Place]:
+        """What may be worked on now; gives back a surplus, which only the working thread can do between batches."""
+        if self._surplus > 0:
+            self._give_back(sorted(self._owned)[-self._surplus :])
+            self._surplus = 0
+        return self._owned
+
+    def forget(self) -> None:
+        """Forgets what was owned, after the connection was lost."""
+        self._owned = frozenset()
+
+    @contextmanager
+    def kept(self, _working: Connection) -> Iterator[None]:
+        """Renews the leases in the background; gives all of them back at the end."""
+        done = threading.Event()
+        self._renew()
+        thread = threading.Thread(target=self._keep, args=(done,), name="leases", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self._leave()
+
+    def _keep(self, done: threading.Event) -> None:
+        while not done.wait(self.runtime.settings.lease_seconds / 4):
+            try:
+                self._renew()
+            except Exception as error:
+                log.warning("could not renew leases", service=self.runtime.service.name, error=str(error).splitlines()[0])
+
+    def _renew(self) -> None:
+        places = self._places()
+        with self.runtime.engine.connect() as connection:
+            with connection.begin():
+                params = {"owner": self.owner, "lease": self.runtime.settings.lease_seconds}
+                connection.execute(_SEEN, params)
+                mine = {(row.topic, row.partition) for row in connection.execute(_RENEW, params)}
+                alive = connection.execute(_ALIVE).scalar_one()
+                fair = -(-len(places) // alive)
+                if len(mine) < fair:
+                    if places:
+                        connection.execute(_CREATE, [{"topic": t, "partition": p} for t, p in places])
+                    mine |= self._take(connection, fair - len(mine))
+            self._surplus = len(mine) - fair
+            self._owned = frozenset(mine)
+
+    def _places(self) -> list[Place]:
+        topics = self.runtime.service.inputs
+        return [(t, p) for t in topics for p in range(self.runtime.log_of(t).partitions(t))]
+
+    def _take(self, connection: Connection, wanted: int) -> set[Place]:
+        taken = set()
+        for row in connection.execute(_FREE, {"wanted": wanted}).fetchall():
+            if row.owner is not None:
+                # A stopped process keeps its row locks, and no timeout frees one stopped in the middle of a COPY.
+                connection.execute(text("RESET ROLE"))
+                connection.execute(_TERMINATE, {"pid": row.backend_pid, "start": row.backend_start})
+                log.warning("took over from a worker that went silent", topic=row.topic, partition=row.partition)
+            pid, start = self._backend
+            params = {"owner": self.owner, "pid": pid, "start": start, "topic": row.topic, "partition": row.partition}
+            connection.execute(_TAKE, params | {"lease": self.runtime.settings.lease_seconds})
+            taken.add((row.topic, row.partition))
+        return taken
+
+    def _give_back(self, places: list[Place]) -> None:
+        with self.runtime.engine.begin() as connection:
+            for topic, partition in places:
+                connection.execute(_RELEASE, {"topic": topic, "partition": partition, "owner": self.owner})
+        self._owned -= set(places)
+
+    def _leave(self) -> None:
+        try:
+            self._give_back(sorted(self._owned))
+            with self.runtime.engine.begin() as connection:
+                connection.execute(text("DELETE FROM log.worker WHERE owner = :owner"), {"owner": self.owner})
+        except Exception as error:
+            # The leases run out by themselves; a successor waits that long.
+            log.warning("could not give leases back", service=self.runtime.service.name, error=str(error).splitlines()[0])

@@ -1,0 +1,222 @@
+"""Workers: they own partitions by lease and apply records in order, in batches, exactly once in effect."""
+
+import select
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.configuration import decode, store
+from shared.contracts.base import Configuration, Contract, Tick
+from shared.database.unit_of_work import UnitOfWork, unit_of_work
+from shared.log import Record
+from shared.log.leases import Leases
+from shared.log.parking import park, parked_keys, refuse_when_too_many
+from shared.log.position import LostOwnership, Position, ReaderFault, claim, move
+from shared.service import Received, Runtime, Service
+
+log = structlog.get_logger(__name__)
+TRANSIENT = (OperationalError, InterfaceError, PoolTimeout, ConnectionError)
+Place = tuple[str, int]
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the database or broker was away, rather than the record being bad."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, TRANSIENT)
+
+
+def types_of(service: Service) -> dict[str, type[Contract]]:
+    """The event types a service handles, by their name on the wire."""
+    return {kind.TYPE: kind for kind in service.handlers}
+
+
+def received(kind: type[Contract], record: Record) -> Received:
+    """Decodes a record. Raises what pydantic raises where it does not fit its contract."""
+    event: Any = decode(kind, record.data) if issubclass(kind, Configuration) else kind.model_validate_json(record.data)
+    return Received(
+        record.company, record.key, record.topic, record.partition, record.pos, record.recorded_at, event,
+        record.traceparent,
+    )  # fmt: skip
+
+
+def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequence[Record]) -> None:
+    """Calls the handlers, once for each run of records of one type and company; copies dated settings first."""
+    for (name, _company), run in groupby(records, key=lambda record: (record.type, record.company)):
+        if kind := kinds.get(name):
+            events = [received(kind, record) for record in run]
+            if issubclass(kind, Configuration):
+                for event in events:
+                    store(uow, event.company, event.event)
+            uow.service.handlers[kind](uow, events)
+
+
+class Worker:
+    """Applies the records of the partitions it owns. One thread; `run` returns when `stop` is set."""
+
+    def __init__(self, runtime: Runtime, stop: threading.Event) -> None:
+        self.runtime, self.stop = runtime, stop
+        self.kinds = types_of(runtime.service)
+        self.leases = Leases(runtime, uuid4().hex)
+        self.positions: dict[Place, Position] = {}
+        self.pauses: dict[Place, tuple[float, float]] = {}
+        self._connection: Connection | None = None
+
+    def run(self) -> None:
+        """Works until stopped. Outages are waited out; nothing is parked and nothing lost by them."""
+        pause = 0.1
+        while not self.stop.is_set():
+            try:
+                with self.runtime.engine.connect() as connection:
+                    self._connection = connection
+                    self.leases.begin(connection)
+                    pause = 0.1
+                    self._work(connection)
+            except Exception as error:
+                if is_transient(error) or isinstance(error, ReaderFault):
+                    log.warning("worker waits", service=self._name, reason=str(error).splitlines()[0])
+                else:
+                    log.exception("worker stopped by an unexpected error; it starts again", service=self._name)
+                self.leases.forget()
+                self.positions.clear()
+                self.stop.wait(pause)
+                pause = min(pause * 2, 5)
+
+    @property
+    def _name(self) -> str:
+        return self.runtime.service.name
+
+    def _work(self, connection: Connection) -> None:
+        subscriptions = [log_.listen() for log_ in self._logs()]
+        try:
+            with self.leases.kept(connection):
+                while not self.stop.is_set():
+                    # Drained before reading: what arrives while reading wakes the next wait.
+                    for subscription in subscriptions:
+                        subscription.drain()
+                    if not self.round(connection):
+                        with suppress(InterruptedError):
+                            select.select(subscriptions, [], [], self.runtime.settings.poll_seconds)
+        finally:
+            for subscription in subscriptions:
+                subscription.close()
+
+    def _logs(self) -> list[Any]:
+        owners = sorted({topic.split(".", 1)[0] for topic in self.runtime.service.inputs})
+        return [self.runtime.logs[owner] for owner in owners]
+
+    def round(self, connection: Connection) -> bool:
+        """One step on each owned partition; whether any of them got anywhere."""
+        owned = self.leases.owned()
+        for place in self.positions.keys() - owned:
+            del self.positions[place]
+        progressed = False
+        for place in sorted(owned):
+            if self.stop.is_set():
+                break
+            if self.pauses.get(place, (0.0, 0.0))[0] <= time.monotonic():
+                progressed = self._step(connection, place) or progressed
+        return progressed
+
+    def _step(self, connection: Connection, place: Place) -> bool:
+        topic, partition = place
+        try:
+            log_ = self.runtime.log_of(topic)
+            if place not in self.positions:
+                with connection.begin():
+                    self.positions[place] = claim(connection, topic, partition, log_.epoch())
+            records = log_.read(topic, partition, self.positions[place].next_pos, self.runtime.settings.batch_size)
+            if not records:
+                return False
+            return self._apply_up_to_tick(connection, place, records)
+        except LostOwnership:
+            # Neither done nor failed: somebody else moved on. What was read is stale, so it is read again.
+            self.positions.pop(place, None)
+            return True
+
+    def _apply_up_to_tick(self, connection: Connection, place: Place, records: Sequence[Record]) -> bool:
+        if place[0] not in self.runtime.service.tick_inputs:
+            self._apply(connection, place, records)
+            return True
+        before = next((i for i, record in enumerate(records) if record.type == Tick.TYPE), len(records))
+        if before:
+            self._apply(connection, place, records[:before])
+            return True
+        return self._meet_tick(connection, place, records[0])
+
+    def _apply(self, connection: Connection, place: Place, records: Sequence[Record]) -> None:
+        """Applies records in one transaction; halves a failing batch until the bad record is alone."""
+        started = time.monotonic()
+        try:
+            self._transaction(connection, place, records)
+        except Exception as error:
+            if is_transient(error) or isinstance(error, ReaderFault):
+                raise
+            if len(records) > 1:
+                middle = len(records) // 2
+                self._apply(connection, place, records[:middle])
+                self._apply(connection, place, records[middle:])
+                return
+            self._transaction(connection, place, records, error)
+            log.error("record parked", service=self._name, topic=place[0], partition=place[1], pos=records[0].pos,
+                      error=type(error).__name__)  # fmt: skip
+        else:
+            log.debug("batch applied", service=self._name, topic=place[0], partition=place[1], records=len(records),
+                      seconds=round(time.monotonic() - started, 4))  # fmt: skip
+
+    def _transaction(
+        self, connection: Connection, place: Place, records: Sequence[Record], error: Exception | None = None
+    ) -> None:
+        old = self.positions[place]
+        new = old.after(records)
+        with unit_of_work(self.runtime, actor=self._name, traceparent=records[-1].traceparent, connection=connection) as uow:
+            move(uow, place, old, new, self.leases.owner)
+            waiting = parked_keys(uow, place, records)
+            blocked = [record for record in records if (record.company, record.key) in waiting]
+            if error:
+                blocked = list(records)
+            if blocked:
+                refuse_when_too_many(uow, self.runtime.settings.parked_limit)
+                park(uow, blocked, error)
+            handle(uow, self.kinds, [record for record in records if record not in blocked] if blocked else records)
+        self.positions[place] = new
+
+    def _meet_tick(self, connection: Connection, place: Place, record: Record) -> bool:
+        """A tick is passed only together: when every partition that carries it stands before it, it is handled once."""
+        service, old = self.runtime.service, self.positions[place]
+        tick = Tick.model_validate_json(record.data)
+        with unit_of_work(self.runtime, actor=self._name, traceparent=record.traceparent, connection=connection) as uow:
+            arrived = uow.run(
+                "INSERT INTO log.arrival (tick, topic, partition) VALUES (:tick, :topic, :partition) "
+                "ON CONFLICT DO NOTHING",
+                tick=tick.id, topic=place[0], partition=place[1],
+            )  # fmt: skip
+            count = uow.value("SELECT count(*) FROM log.arrival WHERE tick = :tick", tick=tick.id)
+            together = count == sum(self.runtime.log_of(topic).partitions(topic) for topic in service.tick_inputs)
+            if together:
+                move(uow, place, old, old.after([record]), self.leases.owner)
+                first = uow.run("INSERT INTO log.tick_done (tick) VALUES (:tick) ON CONFLICT DO NOTHING", tick=tick.id)
+                if first and service.on_tick:
+                    service.on_tick(uow, record.company, tick)
+        if together:
+            self.positions[place] = old.after([record])
+        return bool(together or arrived)
+
+
+def run_workers(runtimes: Mapping[str, Runtime], stop: threading.Event) -> None:
+    """Runs one worker for each service that reads anything, each in its own thread, until `stop` is set."""
+    workers = [Worker(runtime, stop) for runtime in runtimes.values() if runtime.service.inputs]
+    threads = [threading.Thread(target=worker.run, name=f"worker-{worker._name}") for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
