@@ -59,6 +59,7 @@ migrations-check: $(VENV)/installed ## migrations build exactly the tables in th
 
 migration: $(VENV)/installed ## draft a migration: make migration SERVICE=goals M="why it is needed"
 	$(BIN)/python -m services.cli migrations draft $(SERVICE) "$(M)"
+	$(BIN)/ruff format --quiet services/$(SERVICE)/migrations && $(BIN)/ruff check --quiet --fix services/$(SERVICE)/migrations
 
 docs: $(VENV)/installed ## write the generated pages: the event catalogue and the table of settings
 	$(BIN)/python -m docs.generate

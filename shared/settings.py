@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe log line that is written."
     )
-    log_json: bool = Field(default=True, description="Log lines as JSON; false writes them for reading on a terminal.")
+    log_json: bool | None = Field(
+        default=None, description="Log lines as JSON; when not set, they are JSON unless a terminal shows them."
+    )
 
     settable_clock: bool = Field(
         default=False, description="Allow administrators to set the clock. For tests and the demo only."

@@ -1,7 +1,7 @@
 """PostgreSQL out of a wheel: for one machine, the demo and the tests. Listens on a Unix socket only.
 
-The server is run here and not by the wheel's own helper, which gives it ten seconds to recover after a crash, opens every
-parent directory to all users and lets any of them connect.
+The server is run here and not by the wheel's own helper, which gives it ten seconds to recover after a crash, lists
+every parent directory to all users and lets any of them connect.
 """
 
 import hashlib
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
         made = subprocess.run(
             [_binary("initdb"), "-D", str(making), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
              "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"],
-            capture_output=True, text=True, **self._as_user(),
+            check=False, capture_output=True, text=True, **self._as_user(),
         )  # fmt: skip
         if made.returncode:
             raise PostgresDidNotStart(
@@ -162,7 +162,7 @@ class EmbeddedPostgres:
         if (self.data / "postmaster.pid").exists():
             subprocess.run(
                 [_binary("pg_ctl"), "-D", str(self.data), "-m", "fast", "-w", "-t", str(STOP_SECONDS), "stop"],
-                capture_output=True, **self._as_user(),
+                check=False, capture_output=True, **self._as_user(),
             )  # fmt: skip
 
     def _wait_until_it_answers(self, began: int) -> None:
