@@ -47,6 +47,8 @@ class Leases:
 
     def begin(self, connection: Connection) -> None:
         """Notes the backend that the batches will run on: a successor ends it before it takes over."""
+        # The role taken for work is not the login, and may not see when the login's backend started.
+        connection.execute(text("SET LOCAL ROLE NONE"))
         row = connection.execute(
             text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
         ).one()
@@ -109,8 +111,9 @@ class Leases:
         taken = set()
         for row in connection.execute(_FREE, {"wanted": wanted}).fetchall():
             if row.owner is not None:
-                # A stopped process keeps its row locks, and no timeout frees one stopped in the middle of a COPY.
-                connection.execute(text("RESET ROLE"))
+                # A stopped process keeps its row locks, and no timeout frees one stopped in the middle of a COPY. The
+                # backend belongs to the login, not to the role that was taken for work.
+                connection.execute(text("SET LOCAL ROLE NONE"))
                 connection.execute(_TERMINATE, {"pid": row.backend_pid, "start": row.backend_start})
                 log.warning("took over from a worker that went silent", topic=row.topic, partition=row.partition)
             pid, start = self._backend
