@@ -161,10 +161,12 @@ def _recorded(kind: type[C], row: Any) -> Recorded[C]:
 
 def shown(recorded: Recorded[C]) -> Versioned[C]:
     """The API's view of a version."""
-    return Versioned[type(recorded.content)](  # type: ignore[misc]
+    model: Any = Versioned
+    view: Versioned[C] = model[type(recorded.content)](
         code=recorded.code, version=recorded.version, recorded_by=recorded.recorded_by,
         recorded_at=recorded.recorded_at, content=recorded.content,
     )  # fmt: skip
+    return view
 
 
 def require(uow: UnitOfWork, kind: type[C], company: str, code: str, day: date = date.max) -> Recorded[C]:
@@ -199,7 +201,8 @@ def configuration_router(
         context.require_reader()
         rows = context.uow.rows(
             f"SELECT DISTINCT ON (code) {_COLUMNS} FROM configuration WHERE company = :company AND kind = :kind "
-            "AND effective_from <= :day AND code > :after ORDER BY code, effective_from DESC, version DESC LIMIT :limit",
+            "AND effective_from <= :day AND code > :after "
+            "ORDER BY code, effective_from DESC, version DESC LIMIT :limit",
             company=context.company, kind=kind.KIND, day=on or date.max, after=page.after or "", limit=page.limit + 1,
         )  # fmt: skip
         return page.of([shown(_recorded(kind, row)) for row in rows], lambda item: item.code)
@@ -231,7 +234,7 @@ def configuration_router(
         code: Code,
         content: Body,
         response: Response,
-        if_match: Annotated[str | None, Header(description="The ETag last read: refuses to overwrite a change.")] = None,
+        if_match: Annotated[str | None, Header(description="The ETag last read; refuses to overwrite.")] = None,
     ) -> Any:
         context.require(*write_roles)
         recorded, changed = define(context.uow, context.company, code, content, if_match=if_match, check=check)

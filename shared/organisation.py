@@ -16,7 +16,7 @@ _PARENT_OF = """
 
 
 def ancestors(uow: UnitOfWork, company: str, leaves: Collection[tuple[str, date]]) -> dict[tuple[str, date], list[str]]:
-    """For each (subject, day) the subjects it rolls up into, itself first. Empty where the subject is unknown on that day.
+    """For each (subject, day) the subjects it rolls up into, itself first; empty where it is unknown on that day.
 
     One statement however many leaves there are.
     """
@@ -48,7 +48,8 @@ def subtree(uow: UnitOfWork, company: str, unit: str, day: date) -> set[str]:
         "WITH RECURSIVE unit_now AS (SELECT DISTINCT ON (code) code, content->>'parent' AS parent FROM configuration "
         " WHERE company = :company AND kind = 'units' AND effective_from <= :day "
         " ORDER BY code, effective_from DESC, version DESC), "
-        "down(code) AS (SELECT CAST(:unit AS text) UNION SELECT u.code FROM unit_now u JOIN down ON u.parent = down.code), "
+        "down(code) AS (SELECT CAST(:unit AS text) "
+        " UNION SELECT u.code FROM unit_now u JOIN down ON u.parent = down.code), "
         "members AS (SELECT DISTINCT c.code FROM configuration c JOIN down ON c.content->>'unit' = down.code "
         " WHERE c.company = :company AND c.kind = 'people') "
         "SELECT 'unit:' || code AS subject FROM down UNION ALL "
@@ -67,7 +68,7 @@ def superior(uow: UnitOfWork, company: str, person: str, day: date) -> str | Non
 
 
 def head(uow: UnitOfWork, company: str, subject: str, day: date) -> str | None:
-    """Who answers for a subject: the person itself, or the head of the unit or of the nearest unit above that has one."""
+    """Who answers for a subject: the person, or the head of the unit or of the nearest unit above that has one."""
     for node in path_up(uow, company, subject, day):
         kind, code = node.split(":", 1)
         if kind == "person":

@@ -129,7 +129,8 @@ def policy_router(
         return [_view(code, by_code.get(code), stored.get(code, [])) for code in sorted(by_code.keys() | stored.keys())]
 
     # The generic list is replaced by the one above, which also shows what is at its default.
-    router.include_router(configuration_router(kind, write_roles=("strategist", "compensation"), check=check, path="/policies"))
+    roles = ("strategist", "compensation")
+    router.include_router(configuration_router(kind, write_roles=roles, check=check, path="/policies"))
     return router
 
 

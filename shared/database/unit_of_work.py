@@ -27,7 +27,7 @@ class Appended:
 class UnitOfWork:
     """A transaction, the events it will publish, and what it has marked for recomputation.
 
-    `state` is scratch space for the service's handlers; `actor` is who acts (a person, a source, or the service itself).
+    `state` is scratch space for the service's handlers; `actor` is who acts: a person, a source, or the service.
     """
 
     def __init__(self, connection: Connection, service: Service, actor: str, traceparent: str | None) -> None:
@@ -103,9 +103,9 @@ def unit_of_work(
 ) -> Iterator[UnitOfWork]:
     """Opens a transaction; commits it when the block ends well, rolls it back when it raises."""
     if connection is None:
-        with runtime.engine.connect() as own:
-            with unit_of_work(runtime, actor=actor, traceparent=traceparent, read_only=read_only, connection=own) as uow:
-                yield uow
+        options: dict[str, Any] = {"actor": actor, "traceparent": traceparent, "read_only": read_only}
+        with runtime.engine.connect() as own, unit_of_work(runtime, connection=own, **options) as uow:
+            yield uow
         return
     with connection.begin():
         uow = UnitOfWork(connection, runtime.service, actor, traceparent)

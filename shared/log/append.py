@@ -70,7 +70,7 @@ def _partition_counts(uow: "UnitOfWork", topics: set[str]) -> dict[str, int]:
     rows = uow.rows(
         "SELECT topic, count(*) FROM log.partition WHERE topic = ANY(:topics) GROUP BY topic", topics=list(topics)
     )
-    counts: dict[str, int] = {topic: count for topic, count in rows}
+    counts: dict[str, int] = {row._mapping["topic"]: row._mapping["count"] for row in rows}
     if missing := topics - counts.keys():
         raise UnknownTopic(f"The topic {sorted(missing)[0]} does not exist. Run `valueloop migrate`.")
     return counts

@@ -85,7 +85,7 @@ class Leases:
             try:
                 self._renew()
             except Exception as error:
-                log.warning("could not renew leases", service=self.runtime.service.name, error=str(error).splitlines()[0])
+                self._say("could not renew leases", error)
 
     def _renew(self) -> None:
         places = self._places()
@@ -135,4 +135,7 @@ class Leases:
                 connection.execute(text("DELETE FROM log.worker WHERE owner = :owner"), {"owner": self.owner})
         except Exception as error:
             # The leases run out by themselves; a successor waits that long.
-            log.warning("could not give leases back", service=self.runtime.service.name, error=str(error).splitlines()[0])
+            self._say("could not give leases back", error)
+
+    def _say(self, what: str, error: Exception) -> None:
+        log.warning(what, service=self.runtime.service.name, error=str(error).splitlines()[0])

@@ -15,6 +15,7 @@ _COLUMNS = (
     "topic", "partition", "pos", "key", "type", "company", "data", "traceparent", "record_time", "error", "trace",
 )  # fmt: skip
 _RECORD = "topic, partition, pos, key, type, company, data, traceparent, record_time"
+_AS_RECORD = _RECORD.replace("record_time", "record_time AS recorded_at")
 
 
 class TooManyParked(ReaderFault):
@@ -63,8 +64,9 @@ def list_parked(uow: "UnitOfWork", company: str, after: tuple[str, int, int] | N
     """A company's parked records by place, without their payloads."""
     topic, partition, pos = after or ("", 0, 0)
     return uow.rows(
-        "SELECT topic, partition, pos, key, type, error, record_time, recorded_at FROM log.parked WHERE company = :company "
-        "AND (topic, partition, pos) > (:topic, :partition, :pos) ORDER BY topic, partition, pos LIMIT :limit",
+        "SELECT topic, partition, pos, key, type, error, record_time, recorded_at FROM log.parked "
+        "WHERE company = :company AND (topic, partition, pos) > (:topic, :partition, :pos) "
+        "ORDER BY topic, partition, pos LIMIT :limit",
         company=company, topic=topic, partition=partition, pos=pos, limit=limit,
     )  # fmt: skip
 
@@ -78,20 +80,20 @@ def get_parked(uow: "UnitOfWork", company: str, topic: str, partition: int, pos:
     )  # fmt: skip
     if row is None:
         raise ParkedRecordNotFound(
-            f"No record is parked at {topic}/{partition}/{pos}.", remedy="List the parked records; it may be done already."
+            f"No record is parked at {topic}/{partition}/{pos}.", remedy="List the parked records; it may be done."
         )
     return row
 
 
 def take_key(uow: "UnitOfWork", topic: str, partition: int, company: str, key: str) -> list[Record]:
-    """Takes the parked records of a key out, in order. Holds the partition's position, so no worker parks behind them."""
+    """Takes the parked records of a key out, in order. Holds the position, so that no worker parks behind them."""
     uow.value(
         "SELECT next_pos FROM log.position WHERE topic = :topic AND partition = :partition FOR UPDATE",
         topic=topic, partition=partition,
     )  # fmt: skip
     rows = uow.rows(
         f"DELETE FROM log.parked WHERE topic = :topic AND partition = :partition AND company = :company AND key = :key "
-        f"RETURNING {_RECORD}",
+        f"RETURNING {_AS_RECORD}",
         topic=topic, partition=partition, company=company, key=key,
     )  # fmt: skip
-    return sorted((Record(*row) for row in rows), key=lambda record: record.pos)
+    return sorted((Record(**row._mapping) for row in rows), key=lambda record: record.pos)

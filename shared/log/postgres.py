@@ -31,8 +31,8 @@ class PostgresLog:
     def partitions(self, topic: str) -> int:
         """See `Log`."""
         with self._engine.connect() as connection:
-            count = connection.execute(text("SELECT count(*) FROM log.partition WHERE topic = :topic"), {"topic": topic})
-            return int(count.scalar_one())
+            statement = text("SELECT count(*) FROM log.partition WHERE topic = :topic")
+            return int(connection.execute(statement, {"topic": topic}).scalar_one())
 
     def read(self, topic: str, partition: int, pos: int, limit: int) -> Sequence[Record]:
         """See `Log`."""

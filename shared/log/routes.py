@@ -1,11 +1,11 @@
 """Routes every service has: where its log ends, where its readers stand, and what is parked."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from shared.errors import Invalid
 from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
@@ -73,10 +73,6 @@ class Retried(BaseModel):
     applied: int = Field(description="Records applied: the repaired one and those of its key behind it.")
 
 
-class NotJson(Invalid):
-    """A repaired payload is not JSON."""
-
-
 def log_router() -> Router:
     """The platform's routes, for any service."""
     router = Router(tags=["platform"])
@@ -91,17 +87,24 @@ def log_router() -> Router:
             "SELECT p.topic, p.partition, p.next_pos, CASE WHEN l.until > now() THEN l.owner END AS owner "
             "FROM log.position p LEFT JOIN log.lease l USING (topic, partition) ORDER BY p.topic, p.partition"
         )
-        parked = context.uow.value("SELECT count(*) FROM log.parked")
+        begun = {row.topic for row in readers}
+        # A topic not yet begun stands at 0, so that nobody takes its reader for one that is done.
+        waiting = [
+            ReaderPosition(topic=topic, partition=0, next_pos=0, owner=None)
+            for topic in context.uow.service.inputs
+            if topic not in begun
+        ]
         return Positions(
-            ends=[End(**row._mapping) for row in ends], readers=[ReaderPosition(**row._mapping) for row in readers],
-            parked=parked,
-        )  # fmt: skip
+            ends=[End(**row._mapping) for row in ends],
+            readers=[ReaderPosition(**row._mapping) for row in readers] + waiting,
+            parked=context.uow.value("SELECT count(*) FROM log.parked"),
+        )
 
     @router.get("/parked", operation_id="listParked", summary="List records set aside")
     def list_parked_records(context: Context, page: Paging) -> Page[ParkedRecord]:
         context.require(*OPERATORS, "auditor")
         after = tuple(page.after) if page.after else None
-        rows = list_parked(context.uow, context.company, after, page.limit + 1)  # type: ignore[arg-type]
+        rows = list_parked(context.uow, context.company, after, page.limit + 1)
         items = [ParkedRecord(**row._mapping) for row in rows]
         return page.of(items, lambda item: [item.topic, item.partition, item.pos])
 
@@ -112,7 +115,7 @@ def log_router() -> Router:
         fields = ParkedRecordInFull.model_fields
         return ParkedRecordInFull(**{name: row._mapping[name] for name in fields})
 
-    @router.post(place + "/retry", operation_id="retryParked", summary="Apply a parked record again, repaired or as it was")
+    @router.post(place + "/retry", operation_id="retryParked", summary="Apply a parked record again")
     def retry_parked_record(context: Context, topic: str, partition: int, pos: int, repair: Repair) -> Retried:
         """Applies it and those of its key behind it, in order, in one transaction: all or none."""
         context.require(*OPERATORS)
@@ -149,6 +152,4 @@ def apply_parked(uow: Any, records: list[Record]) -> None:
 
 
 def _repaired(record: Record, data: str) -> Record:
-    from dataclasses import replace
-
     return replace(record, data=data)

@@ -178,7 +178,8 @@ class Worker:
     ) -> None:
         old = self.positions[place]
         new = old.after(records)
-        with unit_of_work(self.runtime, actor=self._name, traceparent=records[-1].traceparent, connection=connection) as uow:
+        trace = records[-1].traceparent
+        with unit_of_work(self.runtime, actor=self._name, traceparent=trace, connection=connection) as uow:
             move(uow, place, old, new, self.leases.owner)
             waiting = parked_keys(uow, place, records)
             blocked = [record for record in records if (record.company, record.key) in waiting]

@@ -17,9 +17,9 @@ from shared.contracts.base import Contract, Tick
 from shared.database.provision import engine_for, grants_after_migrations, make_database, provision
 from shared.database.tables import platform_tables
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
+from shared.log.parking import StillBroken, take_key
 from shared.log.postgres import PostgresLog, create_topics
 from shared.log.routes import apply_parked
-from shared.log.parking import StillBroken, take_key
 from shared.log.worker import Worker
 from shared.service import Received, Runtime, Service
 from shared.settings import Settings
@@ -37,7 +37,14 @@ def metadata(*, heard: bool = False) -> MetaData:
     made = MetaData()
     platform_tables(made)
     if heard:
-        Table("heard", made, Column("company", Text), Column("key", Text), Column("word", Text), Column("place", Text, primary_key=True))
+        Table(
+            "heard",
+            made,
+            Column("company", Text),
+            Column("key", Text),
+            Column("word", Text),
+            Column("place", Text, primary_key=True),
+        )
     return made
 
 
@@ -74,7 +81,9 @@ class Toy:
 
     def heard(self) -> list[tuple[str, str, str]]:
         with unit_of_work(self.listener, actor="test", read_only=True) as uow:
-            return [tuple(row) for row in uow.rows("SELECT key, word, place FROM heard ORDER BY key, length(place), place")]
+            return [
+                tuple(row) for row in uow.rows("SELECT key, word, place FROM heard ORDER BY key, length(place), place")
+            ]
 
     def scalar(self, sql: str) -> Any:
         with unit_of_work(self.listener, actor="test", read_only=True) as uow:
@@ -89,9 +98,8 @@ def runtime(admin_url: str, service: Service, settings: Settings) -> Runtime:
         made.execute(text("CREATE SCHEMA log"))
         made.execute(text("CREATE TABLE alembic_version (x int)"))
         service.metadata.create_all(made)
-        for role in ("app",):
-            made.execute(text(f"GRANT USAGE ON SCHEMA log TO valueloop_{service.name}"))
-            made.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA log, public TO valueloop_{service.name}"))
+        made.execute(text(f"GRANT USAGE ON SCHEMA log TO valueloop_{service.name}"))
+        made.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA log, public TO valueloop_{service.name}"))
         for statement in grants_after_migrations(service.name):
             made.execute(text(statement))
     owner.dispose()
@@ -107,7 +115,13 @@ def toy(postgres_url: str) -> Iterator[Toy]:
     provision(postgres_url, ["toy", "ear"])
     speaker = runtime(postgres_url, Service("toy", metadata(), {"toy.words": True}), settings)
     service = Service(
-        "ear", metadata(heard=True), {}, inputs=("toy.words",), handlers={Said: hear}, tick_inputs=("toy.words",), on_tick=on_tick
+        "ear",
+        metadata(heard=True),
+        {},
+        inputs=("toy.words",),
+        handlers={Said: hear},
+        tick_inputs=("toy.words",),
+        on_tick=on_tick,
     )
     listener = runtime(postgres_url, service, settings)
     listener.logs = speaker.logs

@@ -1,0 +1,148 @@
+"""The web application: a FastAPI application per service, mounted at its name, alone or beside the others."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from shared.http import problems
+from shared.http.documentation import document, operation_id
+from shared.http.health import Readiness, health_routes
+from shared.http.limits import BodyLimit, BodyLimits, RateLimit
+from shared.http.observe import ROUTE, LastResort, Observe
+from shared.http.routing import Wiring
+from shared.identity import Identity
+from shared.log.routes import log_router
+from shared.service import Runtime
+from shared.settings import Settings
+from shared.telemetry import Telemetry
+
+TRANSACTIONS = 32  # under way in one process; fewer than the 40 worker threads, see `Wiring`
+TRANSACTIONS_PER_SERVICE = 10  # as many as the engine has connections
+INTAKE_SERVICE = "metrics"
+_PAGES = ("/docs", "/openapi.json", "/static-offline-docs")
+
+
+def create_app(
+    runtimes: Mapping[str, Runtime],
+    settings: Settings,
+    identity: Identity,
+    *,
+    telemetry: Telemetry | None = None,
+    readiness: Readiness | None = None,
+) -> Starlette:
+    """The application of a process: one service or several, each at `/{name}`, with an index at `/`.
+
+    `app.state.readiness.drain()` makes it not ready before it stops; `app.state.services[name]` is one service's
+    FastAPI application.
+    """
+    telemetry, readiness = telemetry or Telemetry(), readiness or Readiness()
+    slots = min(TRANSACTIONS_PER_SERVICE, max(1, TRANSACTIONS // max(1, len(runtimes))))
+    services = {
+        name: create_service_app(
+            runtime, settings, identity, telemetry=telemetry, readiness=readiness, transactions=slots
+        )
+        for name, runtime in runtimes.items()
+    }
+    app = Starlette(
+        routes=[
+            Route("/", _index(list(services))),
+            *health_routes(runtimes, readiness, telemetry, "root"),
+            *(Mount(f"/{name}", app=service) for name, service in services.items()),
+        ],
+        exception_handlers=problems.handlers(),
+        middleware=[Middleware(Observe, telemetry=telemetry, service="root"), Middleware(LastResort)],
+        lifespan=_lifespan(runtimes),
+    )
+    app.router.redirect_slashes = False
+    app.state.readiness, app.state.services = readiness, services
+    return app
+
+
+def create_service_app(
+    runtime: Runtime,
+    settings: Settings,
+    identity: Identity,
+    *,
+    telemetry: Telemetry | None = None,
+    readiness: Readiness | None = None,
+    transactions: int = TRANSACTIONS_PER_SERVICE,
+) -> FastAPI:
+    """One service, to be mounted at `/{name}`: its routers under `/v1`, docs at `/docs`, health beside them."""
+    name = runtime.service.name
+    telemetry, readiness = telemetry or Telemetry(), readiness or Readiness()
+    app = FastAPIOffline(
+        title=f"ValueLoop {name}",
+        version=_version(),
+        description=f"The {name} service. Amounts, readings and scores are decimal strings.",
+        docs_url="/docs",
+        redoc_url=None,
+        servers=[{"url": f"/{name}"}],
+        root_path_in_servers=False,
+        redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+        exception_handlers=problems.handlers(),
+        middleware=[
+            Middleware(Observe, telemetry=telemetry, service=name),
+            Middleware(LastResort),
+            Middleware(BodyLimit, limits=_limits(name, settings)),
+        ],
+    )
+    rate, slots = RateLimit(settings.rate_limit), CapacityLimiter(transactions)
+    app.state.wiring = Wiring(runtime, settings, identity, rate, slots)
+    app.router.routes.extend(health_routes({name: runtime}, readiness, telemetry, name))
+    for router in (log_router(), *runtime.service.routers):
+        app.include_router(router, prefix="/v1")
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _limits(name: str, settings: Settings) -> BodyLimits:
+    return BodyLimits(settings.body_limit, settings.intake_body_limit if name == INTAKE_SERVICE else None)
+
+
+def _index(names: list[str]) -> Any:
+    services = {
+        name: {
+            "api": f"/{name}/v1",
+            "docs": f"/{name}/docs",
+            "openapi": f"/{name}/openapi.json",
+            "ready": f"/{name}/readyz",
+        }
+        for name in names
+    }
+
+    async def index(request: Request) -> Response:
+        request.scope[ROUTE] = ("root", "/")
+        health = {"live": "/livez", "ready": "/readyz", "metrics": "/metrics"}
+        return JSONResponse({"name": "ValueLoop", "version": _version(), "services": services, **health})
+
+    return index
+
+
+def _lifespan(runtimes: Mapping[str, Runtime]) -> Any:
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for runtime in runtimes.values():
+                if runtime.service.lifespan:
+                    await stack.enter_async_context(runtime.service.lifespan(runtime))
+            yield
+
+    return lifespan
+
+
+def _version() -> str:
+    try:
+        return version("valueloop")
+    except PackageNotFoundError:
+        return "0"
