@@ -1,0 +1,79 @@
+"""Whether a process lives, and whether it should get requests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anyio import CapacityLimiter, create_task_group, fail_after, to_thread
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shared.http.observe import ROUTE
+from shared.http.problems import problem
+from shared.service import Runtime
+from shared.telemetry import Telemetry
+
+ANSWER_WITHIN = 2  # [s]
+
+
+@dataclass
+class Readiness:
+    """Shared by all applications of a process. `drain()` before the listener closes: balancers stop sending first."""
+
+    draining: bool = False
+
+    def drain(self) -> None:
+        self.draining = True
+
+
+def health_routes(
+    runtimes: Mapping[str, Runtime], readiness: Readiness, telemetry: Telemetry, service: str
+) -> list[Route]:
+    """`/livez`, `/readyz` and `/metrics`, open to everybody; they tell nothing about persons or companies."""
+    prefix = "" if len(runtimes) != 1 or service == "root" else f"/{service}"
+    # Threads of its own: a database that hangs must not use up those that requests need.
+    threads = CapacityLimiter(2 * len(runtimes) + 2)
+
+    async def livez(request: Request) -> Response:
+        _note(request)
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        _note(request)
+        away = ["listener: draining"] if readiness.draining else []
+        away += await _databases_away(runtimes, threads)
+        if not away:
+            return JSONResponse({"status": "ready"})
+        return problem(request, 503, "NotReady", f"Away: {', '.join(away)}.", away=away)
+
+    async def metrics(request: Request) -> Response:
+        _note(request)
+        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _note(request: Request) -> None:
+        request.scope[ROUTE] = (service, prefix + request.url.path.removeprefix(request.scope.get("root_path", "")))
+
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def _databases_away(runtimes: Mapping[str, Runtime], threads: CapacityLimiter) -> list[str]:
+    away: list[str] = []
+
+    async def ask(name: str, runtime: Runtime) -> None:
+        try:
+            with fail_after(ANSWER_WITHIN):
+                await to_thread.run_sync(_ask, runtime, abandon_on_cancel=True, limiter=threads)
+        except Exception:  # whatever it is: the probe's answer is that this database does not answer
+            away.append(f"database of {name}")
+
+    async with create_task_group() as group:
+        for name, runtime in runtimes.items():
+            group.start_soon(ask, name, runtime)
+    return sorted(away)
+
+
+def _ask(runtime: Runtime) -> None:
+    with runtime.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))

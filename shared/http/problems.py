@@ -1,0 +1,219 @@
+"""Every refusal as a problem document (RFC 9457): what rule was broken, where, and what the caller can do about it."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+import sqlalchemy.exc
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared import errors
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS_LISTED = 50
+LONGEST_TEXT = 500
+
+log = structlog.get_logger("valueloop.http")
+
+
+class Malformed(errors.DomainError):
+    """The request is not what its format says, so that nothing in it can be judged."""
+
+
+class UnsupportedMediaType(errors.DomainError):
+    """The body is in a format this operation does not take."""
+
+
+STATUS: tuple[tuple[type[errors.DomainError], int], ...] = (
+    (Malformed, 400),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.Stale, 412),
+    (errors.TooLarge, 413),
+    (UnsupportedMediaType, 415),
+    (errors.Invalid, 422),
+    (errors.Busy, 429),
+    (errors.Unavailable, 503),
+)
+RETRY_AFTER = {429: 1, 503: 5}  # [s], where the error itself names none
+
+REMEDIES = {
+    "missing": "Add it.",
+    "extra_forbidden": "Leave it out.",
+    "string_type": "Send it as a JSON string.",
+    "enum": "Take one of the values named.",
+    "literal_error": "Take one of the values named.",
+}
+
+
+class ChangedAtTheSameMoment(errors.Conflict):
+    """Another request recorded the same thing first."""
+
+
+class ValueOutOfRange(errors.Invalid):
+    """A value fits its schema, and no column can hold it."""
+
+
+class DatabaseAway(errors.Unavailable):
+    """The database did not answer, or ended the transaction; nothing of this request was kept."""
+
+
+def status_of(error: errors.DomainError) -> int:
+    return next((status for category, status in STATUS if isinstance(error, category)), 422)
+
+
+def words_of(name: str) -> list[str]:
+    """`WeightsDoNotAddUp` -> ['weights', 'do', 'not', 'add', 'up']."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)]
+
+
+def clean(text: object, longest: int = LONGEST_TEXT) -> str:
+    """Text that any client can read back: no lone surrogates, no control characters, not longer than a screen."""
+    plain = str(text).encode("utf-8", "replace").decode()
+    plain = "".join(character if character.isprintable() else " " for character in plain)
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
+def problem(
+    request: Request,
+    status: int,
+    name: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """A problem response; `name` is the error's class name, from which type and title are made."""
+    words = words_of(name)
+    document = {
+        **{key: value for key, value in members.items() if value is not None},
+        "type": "urn:valueloop:problem:" + "-".join(words),
+        "title": " ".join(words).capitalize(),
+        "status": status,
+        "detail": clean(detail),
+        "instance": getattr(request.state, "request_id", None),
+    }
+    body = json.dumps(document, default=str).encode()
+    return Response(body, status, headers=_with_retry(status, headers or {}), media_type=MEDIA_TYPE)
+
+
+def _with_retry(status: int, headers: Mapping[str, str]) -> dict[str, str]:
+    retry = {"Retry-After": str(RETRY_AFTER[status])} if status in RETRY_AFTER else {}
+    return retry | dict(headers)
+
+
+def domain_problem(request: Request, error: errors.DomainError) -> Response:
+    status, more = status_of(error), dict(error.more)
+    headers: dict[str, str] = {}
+    if "retry_after" in more:
+        headers["Retry-After"] = str(more.pop("retry_after"))
+    if status == 401:
+        headers["WWW-Authenticate"] = more.pop("challenge", "Bearer")
+    members = {**more, "field": error.field and clean(error.field), "remedy": error.remedy and clean(error.remedy)}
+    reserved = {"request", "status", "name", "detail", "headers"}
+    return problem(
+        request,
+        status,
+        type(error).__name__,
+        error.rule,
+        headers=headers,
+        **{key: value for key, value in members.items() if key not in reserved},
+    )
+
+
+def validation_problem(request: Request, error: RequestValidationError) -> Response:
+    """Each fault with its path, rule and remedy. The input is never echoed: it may be NaN, huge or no text at all."""
+    found = [_fault(item) for item in error.errors()[:MOST_ERRORS_LISTED]]
+    first = found[0]
+    detail = (
+        f"{len(error.errors())} member(s) of the request break a rule; the first is {first['field']}: {first['rule']}"
+    )
+    return problem(request, 422, "RequestNotValid", detail, field=first["field"], remedy=first["remedy"], errors=found)
+
+
+def _fault(item: Mapping[str, Any]) -> dict[str, str]:
+    where, *path = item["loc"]
+    rule = clean(item["msg"].removeprefix("Value error, "))
+    return {
+        "in": clean(where, 20),
+        "field": ".".join(clean(step, 100) for step in path) or clean(where, 20),
+        "rule": rule,
+        "remedy": REMEDIES.get(item["type"], "Correct the value; the operation's schema says what fits."),
+    }
+
+
+def http_problem(request: Request, error: HTTPException) -> Response:
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != phrase else _DETAILS.get(error.status_code, phrase + ".")
+    name = "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", phrase))
+    return problem(request, error.status_code, name, detail, headers=error.headers)
+
+
+_DETAILS = {
+    404: "There is nothing at this address.",
+    405: "This address does not take this method; the header Allow lists those it takes.",
+}
+
+
+def database_problem(request: Request, error: Exception) -> Response:
+    """What the database said, as far as the caller can act on it; everything else stays an internal error."""
+    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    state = getattr(cause, "sqlstate", None) or ""
+    if state == "23505":
+        log.warning("unique_violation", error=type(cause).__name__)
+        return domain_problem(
+            request,
+            ChangedAtTheSameMoment("Another request recorded the same thing first.", remedy="Read it, then decide."),
+        )
+    if isinstance(cause, psycopg.DataError):
+        log.error("value_out_of_range", sqlstate=state)
+        return domain_problem(request, ValueOutOfRange("A value is outside of what can be stored."))
+    if _is_away(error, cause):
+        log.warning("database_away", error=type(cause).__name__, sqlstate=state)
+        rule = "The database is away or too busy; nothing of this request was kept."
+        return domain_problem(request, DatabaseAway(rule, remedy="Send the same request again later."))
+    return internal_problem(request, error)
+
+
+def _is_away(error: Exception, cause: BaseException | None) -> bool:
+    if isinstance(error, sqlalchemy.exc.TimeoutError) or getattr(error, "connection_invalidated", False):
+        return True
+    return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+
+
+def internal_problem(request: Request, error: BaseException) -> Response:
+    """A fault of ours: the log has the trace, the caller has the request id, and nothing else leaves the process."""
+    log.error("request_failed", exc_info=error)
+    detail = "Something went wrong on our side; the log has it under the request id given as instance."
+    return problem(request, 500, "InternalError", detail, remedy="Report the request id to the operator.")
+
+
+Handler = Callable[[Request, Any], Response]
+
+
+def _in_the_loop(handler: Handler) -> Any:
+    async def handle(request: Request, error: Exception) -> Response:
+        return handler(request, error)
+
+    return handle
+
+
+def handlers() -> dict[Any, Any]:
+    """The exception handlers of an application, by exception class."""
+    table: Iterable[tuple[type[Exception], Handler]] = (
+        (errors.DomainError, domain_problem),
+        (RequestValidationError, validation_problem),
+        (HTTPException, http_problem),
+        (sqlalchemy.exc.SQLAlchemyError, database_problem),
+        (psycopg.Error, database_problem),
+    )
+    return {category: _in_the_loop(handler) for category, handler in table}

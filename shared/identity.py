@@ -1,0 +1,362 @@
+"""Who is calling: bearer tokens checked against published keys, a local issuer for one machine, signed webhooks."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import structlog
+from anyio import to_thread
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, Key
+from joserfc.jws import JWSRegistry
+
+from shared.errors import Unauthenticated, Unavailable
+
+ALGORITHMS = ("ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "EdDSA", "Ed25519")
+ROLES = frozenset(
+    ("admin", "strategist", "analyst", "compensation", "finance", "manager", "employee", "auditor", "source")
+)
+LEEWAY = 30  # [s] difference of clocks that is forgiven
+KEYS_LIVE = 300  # [s] how long a fetched key set is trusted without looking again
+KEYS_REST = 10  # [s] unknown key ids make us look again at most this often
+LONGEST_TOKEN = 8192
+
+_KEY_ID = re.compile(r"[\x21-\x7e]{1,255}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+log = structlog.get_logger("valueloop.identity")
+
+
+class TokenMissing(Unauthenticated):
+    """The request carries no bearer token."""
+
+
+class TokenRefused(Unauthenticated):
+    """The bearer token proves nothing here."""
+
+
+class KeysUnavailable(Unavailable):
+    """The keys of the identity provider were never received, so no token can be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts: a person's or a source's code, the company, and what the roles allow."""
+
+    subject: str
+    company: str
+    roles: frozenset[str]
+
+
+class Keys(Protocol):
+    """Where the public keys come from."""
+
+    def find(self, kid: str) -> Key | None:
+        """The key of that id, as far as known. Raises KeysUnavailable where none was ever received."""
+
+    def stale(self, kid: str) -> bool:
+        """Whether it is time to look again before judging a token of that key id."""
+
+    def refresh(self) -> None:
+        """Looks again; blocks. What was known is kept where nothing can be read."""
+
+
+class JwksUrl:
+    """Keys published by an identity provider over HTTPS."""
+
+    def __init__(
+        self, url: str, client: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url, self._clock, self._client = url, clock, client or httpx.Client(timeout=5)
+        self._keys: dict[str, Key] | None = None
+        self._received = self._tried = -float("inf")
+        self._lock = threading.Lock()
+
+    def find(self, kid: str) -> Key | None:
+        return _known(self._keys).get(kid)
+
+    def stale(self, kid: str) -> bool:
+        now = self._clock()
+        wanted = kid not in (self._keys or {}) or now - self._received > KEYS_LIVE
+        return wanted and now - self._tried >= KEYS_REST
+
+    def refresh(self) -> None:
+        with self._lock:
+            if self._clock() - self._tried < KEYS_REST:
+                return  # another thread has just looked
+            self._tried = self._clock()
+            try:
+                self._keys = _public_keys(self._client.get(self._url).raise_for_status().json())
+                self._received = self._clock()
+            except (httpx.HTTPError, ValueError) as error:
+                log.warning("keys_not_received", url=self._url, error=type(error).__name__)
+
+
+class JwksFile:
+    """Keys in a file; a changed file counts at once, so keys rotate without a restart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: dict[str, Key] | None = None
+        self._seen: tuple[int, int, int] | None = None
+
+    def find(self, kid: str) -> Key | None:
+        return _known(self._keys).get(kid)
+
+    def stale(self, kid: str) -> bool:
+        return self._keys is None or self._state() != self._seen
+
+    def refresh(self) -> None:
+        state = self._state()
+        try:
+            self._keys, self._seen = _public_keys(json.loads(self._path.read_bytes())), state
+        except (OSError, ValueError) as error:
+            log.warning("keys_not_read", path=str(self._path), error=type(error).__name__)
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            state = self._path.stat()
+        except OSError:
+            return None
+        return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _known(keys: dict[str, Key] | None) -> dict[str, Key]:
+    if keys is None:
+        raise KeysUnavailable("The keys that tokens are signed with cannot be read at present.")
+    return keys
+
+
+def _public_keys(document: Any) -> dict[str, Key]:
+    """Asymmetric keys by their id. A symmetric key in a public set would let every reader of it sign."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("keys"), list):
+        raise ValueError("a key set is an object with a list `keys`")
+    keys = {}
+    for item in document["keys"]:
+        if isinstance(item, dict) and item.get("kty") in ("EC", "RSA", "OKP") and item.get("use", "sig") == "sig":
+            try:
+                key = JWKRegistry.import_key(item)
+                keys[str(item.get("kid") or key.thumbprint())] = key
+            except (JoseError, ValueError, TypeError) as error:
+                log.warning("key_skipped", error=type(error).__name__)
+    return keys
+
+
+class Identity:
+    """Judges bearer tokens.
+
+    Args:
+        keys: where the public keys come from.
+        issuer: the `iss` a token must have.
+        audience: what `aud` must be or contain.
+        clock: seconds since 1970, for tests.
+    """
+
+    def __init__(self, keys: Keys, issuer: str, audience: str, clock: Callable[[], float] = time.time) -> None:
+        self._keys, self._clock = keys, clock
+        self._registry = JWSRegistry(algorithms=ALGORITHMS)
+        self._claims = jwt.JWTClaimsRegistry(
+            now=lambda: int(self._clock()),
+            leeway=LEEWAY,
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": audience},
+            exp={"essential": True},
+            sub={"essential": True},
+            company={"essential": True},
+            roles={"essential": True, "allow_blank": True},
+        )
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """The principal that the header Authorization proves.
+
+        Raises:
+            TokenMissing, TokenRefused: with what is wrong, never with the token.
+            KeysUnavailable: no key was ever received from the identity provider.
+        """
+        token = _bearer(authorization)
+        kid = _key_id(token)
+        if self._keys.stale(kid):
+            await to_thread.run_sync(self._keys.refresh)
+        key = self._keys.find(kid)
+        if key is None:
+            raise _refused("it is signed with a key that the issuer does not publish")
+        return self._principal(self._verified(token, key))
+
+    def _verified(self, token: str, key: Key) -> Mapping[str, Any]:
+        try:
+            claims = jwt.decode(token, key, algorithms=ALGORITHMS, registry=self._registry).claims
+            self._claims.validate(claims)
+        except JoseError as error:
+            raise _refused(_REASONS.get(error.error, "it is not valid")) from error
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise _refused("it is not a signed token") from error
+        return claims
+
+    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+        subject, company, roles = claims["sub"], claims["company"], claims["roles"]
+        if not (isinstance(company, str) and _NAME.fullmatch(company) and _NAME.fullmatch(subject)):
+            raise _refused("its claims `sub` and `company` are not short texts")
+        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+            raise _refused("its claim `roles` is not a list of texts")
+        return Principal(subject, company, ROLES.intersection(roles))
+
+
+_REASONS = {
+    "bad_signature": "its signature does not fit",
+    "expired_token": "it has expired",
+    "unsupported_algorithm": "it is not signed with an asymmetric algorithm",
+    "missing_claim": "a claim is missing; iss, aud, exp, sub, company and roles are needed",
+    "invalid_claim": "a claim is not as it must be; it may be for another audience or from another issuer",
+}
+
+
+def _refused(reason: str) -> TokenRefused:
+    return TokenRefused(
+        f"The bearer token is refused: {reason}.",
+        remedy="Get a new token and send it as `Authorization: Bearer …`.",
+        challenge='Bearer error="invalid_token"',
+    )
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenMissing(
+            "This needs a bearer token.", remedy="Send the header `Authorization: Bearer …`.", challenge="Bearer"
+        )
+    if len(token) > LONGEST_TOKEN or not token.isascii():
+        raise _refused("it is not a signed token")
+    return token.strip()
+
+
+def _key_id(token: str) -> str:
+    """The key id a token names. It is not believed: it only says which key to try."""
+    try:
+        head = token.partition(".")[0]
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+        kid = header["kid"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _refused("it is not a signed token that names its key") from error
+    if not isinstance(kid, str) or not _KEY_ID.fullmatch(kid):
+        raise _refused("it names no usable key")
+    return kid
+
+
+class LocalIssuer:
+    """Issues tokens on one machine. The key is made at first start; only its owner can read it.
+
+    Args:
+        directory: holds `issuer-key.json` (private, 0600) and `jwks.json` (public).
+        issuer: the `iss` of its tokens.
+        audience: the `aud` of its tokens.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        issuer: str = "valueloop-local",
+        audience: str = "valueloop",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory, self._issuer, self._audience, self._clock = directory, issuer, audience, clock
+        self._private, self.jwks_file = directory / "issuer-key.json", directory / "jwks.json"
+        directory.mkdir(parents=True, exist_ok=True)
+        if not self._private.exists():
+            self._make_first_key()
+        self._key = ECKey.import_key(json.loads(self._private.read_bytes()))
+        self._publish()
+
+    def issue(self, subject: str, company: str, roles: Iterable[str], lifetime: timedelta = timedelta(hours=8)) -> str:
+        """A signed token.
+
+        Raises:
+            ValueError: a role that does not exist, or a name that no token may carry.
+        """
+        wanted = sorted(set(roles))
+        if unknown := set(wanted) - ROLES:
+            raise ValueError(f"no such role: {', '.join(sorted(unknown))}; roles are {', '.join(sorted(ROLES))}")
+        if not (_NAME.fullmatch(subject) and _NAME.fullmatch(company)):
+            raise ValueError("subject and company are texts of 1 to 200 characters")
+        now = int(self._clock())
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": subject,
+            "company": company,
+            "roles": wanted,
+            "iat": now,
+            "exp": now + int(lifetime.total_seconds()),
+            "jti": secrets.token_urlsafe(12),
+        }
+        return jwt.encode({"alg": "ES256", "kid": self._key.kid}, claims, self._key, algorithms=["ES256"])
+
+    def rotate(self) -> None:
+        """Signs with a new key from now on; the old public key stays, so that tokens in use go on."""
+        _write(self._private, _new_key(), os.O_TRUNC)
+        self._key = ECKey.import_key(json.loads(self._private.read_bytes()))
+        self._publish()
+
+    def _make_first_key(self) -> None:
+        """A finished file is linked into place: of two processes at first start one key wins, and none is half read."""
+        mine = self._directory / f".issuer-key-{secrets.token_hex(8)}"
+        _write(mine, _new_key(), os.O_EXCL)
+        try:
+            os.link(mine, self._private)
+        except FileExistsError:
+            pass
+        finally:
+            mine.unlink()
+
+    def _publish(self) -> None:
+        known = json.loads(self.jwks_file.read_bytes())["keys"] if self.jwks_file.exists() else []
+        if any(item["kid"] == self._key.kid for item in known):
+            return
+        public = {**self._key.as_dict(private=False), "use": "sig", "alg": "ES256"}
+        waiting = self._directory / f".jwks-{secrets.token_hex(8)}"
+        waiting.write_text(json.dumps({"keys": [*known, public]}))
+        waiting.replace(self.jwks_file)
+
+
+def _new_key() -> str:
+    return json.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
+
+
+def _write(path: Path, text: str, how: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "w") as file:
+        file.write(text)
+
+
+def identity_of(settings: Any) -> Identity:
+    """The identity that the settings describe; without keys of a provider, those of the local issuer."""
+    keys: Keys
+    if settings.jwks_url:
+        keys = JwksUrl(settings.jwks_url)
+    else:
+        keys = JwksFile(settings.jwks_file or settings.data_directory / "jwks.json")
+    return Identity(keys, settings.issuer, settings.audience)
+
+
+def verify_hmac(secret: bytes, body: bytes, signature_base64: str) -> bool:
+    """Whether `signature_base64` is base64(HMAC-SHA256(secret, body)); in constant time, False for anything malformed.
+
+    >>> verify_hmac(b"secret", b"{}", "GSEVqEL8A4+IAcCH8YaFdIfAnPoVHWYsm5y68PhXDT0=")
+    False
+    """
+    try:
+        given = base64.b64decode(signature_base64, validate=True)
+    except (ValueError, TypeError):
+        return False
+    return hmac.compare_digest(hmac.new(secret, body, hashlib.sha256).digest(), given)
