@@ -26,6 +26,7 @@ LONGEST_SOCKET_PATH = 100  # the kernel's limit is 104 to 108 bytes, and Postgre
 START_SECONDS = 300  # recovery after a power cut replays up to max_wal_size
 STOP_SECONDS = 60
 NEEDED = ("PG_VERSION", "postgresql.conf", "pg_hba.conf", "global/pg_control", "base", "pg_wal")
+DAMAGE = ("could not open", "checkpoint", "control file", "pg_control", "invalid", "incompatible with server")
 CONFIGURATION = """
 # ValueLoop. fsync and synchronous_commit stay on: what was accepted survives a power cut.
 listen_addresses = ''
@@ -187,7 +188,7 @@ class EmbeddedPostgres:
             lines = file.read().decode(errors="replace").splitlines()
         faults = [line.partition(": ")[2] for line in lines if "FATAL: " in line or "PANIC: " in line]
         reason = (faults or ["no reason given"])[-1].strip()
-        if any(word in line for line in faults for word in ("could not open", "checkpoint", "pg_control", "invalid")):
+        if any(word in line for line in faults for word in DAMAGE):
             self._damaged(reason)
         raise PostgresDidNotStart(f"PostgreSQL did not start: {reason}.", remedy=f"Its log is {self.log}.")
 
