@@ -1,4 +1,4 @@
-"""What can go wrong by a broken rule. Raised without knowing HTTP; `shared.http.problems` maps categories to status codes."""
+"""What can go wrong by a broken rule, raised without knowing HTTP; `shared.http.problems` maps categories to codes."""
 
 from typing import Any
 
