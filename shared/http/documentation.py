@@ -58,6 +58,17 @@ MEANING = {
     503: "Something the service needs is away; Retry-After says when to try again.",
 }
 ALWAYS = {400, 404, 422, 429, 503}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "idempotency-key": {
+        "name": "Idempotency-Key",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    },
+    "if-match": {
+        "name": "If-Match",
+        "schema": {"type": "string", "pattern": '^(\\*|"[0-9]{1,18}")$', "examples": ['"3"']},
+    },
+}
 METHODS = ("get", "put", "post", "patch", "delete")
 
 
@@ -103,9 +114,8 @@ def _complete(operation: dict[str, Any], method: str) -> None:
         **{str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in _refusals(operation, method)},
     }
     for parameter in operation.get("parameters", ()):
-        if parameter["name"].lower() == "idempotency-key":
-            parameter["name"], parameter["required"] = "Idempotency-Key", True
-            parameter["schema"] = {"type": "string", "pattern": "^[!-~]{1,255}$"}
+        if (name := parameter["name"].lower()) in _HEADERS:
+            parameter.update(_HEADERS[name])
 
 
 def _refusals(operation: dict[str, Any], method: str) -> list[int]:

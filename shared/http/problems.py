@@ -10,6 +10,8 @@ import psycopg
 import sqlalchemy.exc
 import structlog
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -155,7 +157,15 @@ def http_problem(request: Request, error: HTTPException) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     detail = error.detail if error.detail != phrase else _DETAILS.get(error.status_code, phrase + ".")
     name = "".join(word.capitalize() for word in re.findall(r"[A-Za-z]+", phrase))
-    return problem(request, error.status_code, name, detail, headers=error.headers)
+    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    return problem(request, error.status_code, name, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the address; the framework names only those of the first route that matches."""
+    path, routes = get_route_path(request.scope), iter_route_contexts(request.app.routes)
+    fitting = [route for route in routes if route.methods and route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
 
 
 _DETAILS = {

@@ -179,7 +179,8 @@ async def test_wrong_addresses_and_methods_are_problems(client: httpx.AsyncClien
         assert_problem(await client.get(path), 404, "not-found")
     answer = await client.request("TRACE", NOTES)
     assert_problem(answer, 405, "method-not-allowed")
-    assert "GET" in answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, POST"
+    assert (await client.post("/livez")).headers["allow"] == "GET, HEAD"
 
 
 async def test_a_fault_of_ours_says_nothing_of_the_house(client: httpx.AsyncClient, quiet: Any) -> None:
