@@ -81,7 +81,8 @@ def published(d: Decimal) -> Decimal:
 
 
 def _from_wire(value: object) -> Decimal:
-    if isinstance(value, Decimal) and value.is_finite():
+    # Exactly Decimal: a JSON number arrives as a subclass of it, and is refused.
+    if type(value) is Decimal and value.is_finite():
         return value
     if not isinstance(value, str):
         raise PydanticCustomError(

@@ -28,16 +28,9 @@ class Telemetry:
         )
         self.reader_lag = self._gauge("valueloop_reader_lag", "Records a reader has still to handle.", reader)
         self.parked = self._gauge("valueloop_parked", "Records set aside until an operator decides.", ("service",))
-        self.outbox_age = self._gauge(
-            "valueloop_outbox_age_seconds", "Age of the oldest record that waits to be forwarded [s].", ("service",)
-        )
-        self.unexplained = self._gauge(
-            "valueloop_unexplained", "Numbers whose inputs cannot be named in full; anything above 0 is a defect.",
-            ("service",),
-        )  # fmt: skip
         self.batches = self._counter(
             "valueloop_batches",
-            "Transactions of workers: done, failed, lost (another took over).",
+            "Transactions of workers: done, parked, failed (repeated in halves).",
             ("service", "outcome"),
         )
         self.records = self._counter("valueloop_records", "Records handled or parked.", ("service", "outcome"))

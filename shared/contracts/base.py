@@ -64,7 +64,7 @@ class Configuration(Contract):
 class Policy(Configuration):
     """A dated value of a parameter. Each service has its own subclass."""
 
-    value: str = Field(max_length=2000, description="Decimal text, one of the allowed words, or JSON, as the policy says.")
+    value: str = Field(max_length=2000, description="Decimal text, one of its words, or JSON, as the policy says.")
     meaning: str | None = Field(default=None, max_length=500, description="For a parameter of the company's own.")
     unit: str | None = Field(default=None, max_length=40, description="For a parameter of the company's own.")
     source: str | None = Field(default=None, max_length=500, description="Where the value comes from.")

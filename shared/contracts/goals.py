@@ -10,7 +10,7 @@ from shared.contracts.base import Citation, Code, Configuration, Contract, Metri
 from shared.numbers import DecimalString
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages, such as `zh-CN`.")]
+Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages: `zh-CN` …")]
 
 
 class Company(Configuration):
@@ -98,7 +98,7 @@ class ScorecardLine(Contract):
 
     TYPE, TOPIC = "", ""
     goal: Code
-    weight: DecimalString = Field(description="Share of the scorecard [ratio]; all lines add up to 1.", examples=["0.4"])
+    weight: DecimalString = Field(description="Share [ratio]; all lines add up to 1.", examples=["0.4"])
     perspective: Literal["financial", "customer", "internal_process", "learning_and_growth"]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.contracts.base import Citation, Code, Configuration, Contract, MetricCode, PeriodLabel, Policy, Subject
+from shared.contracts.base import Citation, Code, Configuration, Contract, PeriodLabel, Policy, Subject
 from shared.numbers import DecimalString
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -47,7 +47,7 @@ class Plan(Configuration):
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     components: list[Component] = Field(min_length=1, max_length=20)
     factor: DecimalString = Field(default=Decimal(1), description="Team factor [ratio].")
-    cap: DecimalString | None = Field(default=None, description="Highest payout as a share of the target amount [ratio].")
+    cap: DecimalString | None = Field(default=None, description="Highest payout as a share of the amount [ratio].")
 
 
 class Assignment(Configuration):
@@ -70,7 +70,7 @@ class IncentivesPolicy(Policy):
 
 
 class DriverChanged(Contract):
-    """The value a component depends on has a new version for a period. Key: kind/code. One, however many people hang on it."""
+    """What a component depends on has a new value for a period: one, however many people hang on it. Key: kind/code."""
 
     TYPE, TOPIC = "valueloop.incentives.driver-changed.v1", "incentives.drivers"
     kind: Literal["goal", "scorecard", "reading"]

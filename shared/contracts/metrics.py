@@ -13,7 +13,7 @@ Expression = Annotated[
     str, Field(min_length=1, max_length=2000, description="An expression over the event; see docs/mappings.md.")
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages, such as `zh-CN`.")]
+Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages: `zh-CN` …")]
 Kind = Literal["day", "week", "month", "quarter", "half_year", "year"]
 
 
@@ -86,7 +86,7 @@ class Mapping(Configuration):
     when: Expression | None = Field(default=None, description="Takes only events for which this is true.")
     for_each: Expression | None = Field(default=None, description="A list in the event; its members are named `item`.")
     revision: Expression | None = Field(
-        default=None, description="A number that grows with each revision of a document or key; default: 0, then time decides."
+        default=None, description="A number that grows with each revision of a document or key; default: time decides."
     )
     observations: list[ObservationRule] = Field(min_length=1, max_length=50)
 
@@ -165,7 +165,7 @@ class MetricsPolicy(Policy):
 
 
 class EventAccepted(Contract):
-    """A source event was accepted. The payload is the CloudEvent itself, in structured mode. Key: source and subject."""
+    """A source event was accepted. The payload is the CloudEvent itself, structured. Key: source and subject."""
 
     TYPE, TOPIC = "valueloop.metrics.event-accepted.v1", "metrics.source-events"
 

@@ -66,7 +66,9 @@ class DecisionMade(Contract):
     reason: str
     value: DecimalString | None = Field(default=None, description="For `change_target`: the new target.")
     effective_from: date | None = Field(default=None, description="For `change_target`.")
-    seen_target_version: int = Field(description="The target version the case was opened on: another one makes it stale.")
+    seen_target_version: int = Field(description="The target version the case was opened on; another makes it stale.")
 
 
-EVENTS: tuple[type[Contract], ...] = (ReviewsPolicy, CaseOpened, CaseEscalated, RectificationPlanned, CaseClosed, DecisionMade)
+EVENTS: tuple[type[Contract], ...] = (
+    ReviewsPolicy, CaseOpened, CaseEscalated, RectificationPlanned, CaseClosed, DecisionMade,
+)  # fmt: skip

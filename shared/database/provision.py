@@ -149,6 +149,7 @@ def engine_for(
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=5,
+        hide_parameters=True,  # or an error would write personal data to the log
         pool_pre_ping=False,  # a ping per checkout costs a round trip; whoever meets a dead connection repeats the work
         connect_args={
             "application_name": application_name,

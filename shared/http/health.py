@@ -1,11 +1,13 @@
 """Whether a process lives, and whether it should get requests."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anyio import CapacityLimiter, create_task_group, fail_after, to_thread
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -50,6 +52,9 @@ def health_routes(
 
     async def metrics(request: Request) -> Response:
         _note(request)
+        with suppress(TimeoutError), fail_after(ANSWER_WITHIN):
+            for runtime in runtimes.values():
+                await to_thread.run_sync(_observe_readers, runtime, telemetry, abandon_on_cancel=True, limiter=threads)
         return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
     def _note(request: Request) -> None:
@@ -77,3 +82,17 @@ async def _databases_away(runtimes: Mapping[str, Runtime], threads: CapacityLimi
 def _ask(runtime: Runtime) -> None:
     with runtime.engine.connect() as connection:
         connection.execute(text("SELECT 1"))
+
+
+def _observe_readers(runtime: Runtime, telemetry: Telemetry) -> None:
+    """Lag and parked records, as they are at the scrape; what cannot be read keeps its last value."""
+    name = runtime.service.name
+    with suppress(SQLAlchemyError):
+        with runtime.engine.connect() as connection:
+            telemetry.parked.labels(name).set(connection.execute(text("SELECT count(*) FROM log.parked")).scalar_one())
+            rows = connection.execute(text("SELECT topic, partition, next_pos FROM log.position"))
+            stands = {(row.topic, row.partition): row.next_pos for row in rows}
+        for topic in runtime.service.inputs:
+            for (_, partition), end in runtime.log_of(topic).ends([topic]).items():
+                lag = end - stands.get((topic, partition), 0)
+                telemetry.reader_lag.labels(name, topic, str(partition)).set(lag)

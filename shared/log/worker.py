@@ -22,6 +22,7 @@ from shared.log.leases import Leases
 from shared.log.parking import park, parked_keys, refuse_when_too_many
 from shared.log.position import LostOwnership, Position, ReaderFault, claim, move
 from shared.service import Received, Runtime, Service
+from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 TRANSIENT = (OperationalError, InterfaceError, PoolTimeout, ConnectionError)
@@ -63,12 +64,11 @@ def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequen
 class Worker:
     """Applies the records of the partitions it owns. One thread; `run` returns when `stop` is set."""
 
-    def __init__(self, runtime: Runtime, stop: threading.Event) -> None:
-        self.runtime, self.stop = runtime, stop
+    def __init__(self, runtime: Runtime, stop: threading.Event, telemetry: Telemetry | None = None) -> None:
+        self.runtime, self.stop, self.telemetry = runtime, stop, telemetry or Telemetry()
         self.kinds = types_of(runtime.service)
         self.leases = Leases(runtime, uuid4().hex)
         self.positions: dict[Place, Position] = {}
-        self.pauses: dict[Place, tuple[float, float]] = {}
         self._connection: Connection | None = None
 
     def run(self) -> None:
@@ -123,8 +123,7 @@ class Worker:
         for place in sorted(owned):
             if self.stop.is_set():
                 break
-            if self.pauses.get(place, (0.0, 0.0))[0] <= time.monotonic():
-                progressed = self._step(connection, place) or progressed
+            progressed = self._step(connection, place) or progressed
         return progressed
 
     def _step(self, connection: Connection, place: Place) -> bool:
@@ -158,20 +157,26 @@ class Worker:
         started = time.monotonic()
         try:
             self._transaction(connection, place, records)
+            self._count("done", len(records))
         except Exception as error:
             if is_transient(error) or isinstance(error, ReaderFault):
                 raise
             if len(records) > 1:
+                self._count("failed", 0)
                 middle = len(records) // 2
                 self._apply(connection, place, records[:middle])
                 self._apply(connection, place, records[middle:])
                 return
             self._transaction(connection, place, records, error)
+            self._count("parked", 1)
             log.error("record parked", service=self._name, topic=place[0], partition=place[1], pos=records[0].pos,
                       error=type(error).__name__)  # fmt: skip
-        else:
-            log.debug("batch applied", service=self._name, topic=place[0], partition=place[1], records=len(records),
-                      seconds=round(time.monotonic() - started, 4))  # fmt: skip
+        finally:
+            self.telemetry.batch_seconds.labels(self._name).observe(time.monotonic() - started)
+
+    def _count(self, outcome: str, records: int) -> None:
+        self.telemetry.batches.labels(self._name, outcome).inc()
+        self.telemetry.records.labels(self._name, outcome).inc(records)
 
     def _transaction(
         self, connection: Connection, place: Place, records: Sequence[Record], error: Exception | None = None
@@ -213,9 +218,10 @@ class Worker:
         return bool(together or arrived)
 
 
-def run_workers(runtimes: Mapping[str, Runtime], stop: threading.Event) -> None:
+def run_workers(runtimes: Mapping[str, Runtime], stop: threading.Event, telemetry: Telemetry | None = None) -> None:
     """Runs one worker for each service that reads anything, each in its own thread, until `stop` is set."""
-    workers = [Worker(runtime, stop) for runtime in runtimes.values() if runtime.service.inputs]
+    telemetry = telemetry or Telemetry()
+    workers = [Worker(runtime, stop, telemetry) for runtime in runtimes.values() if runtime.service.inputs]
     threads = [threading.Thread(target=worker.run, name=f"worker-{worker._name}") for worker in workers]
     for thread in threads:
         thread.start()

@@ -1,0 +1,117 @@
+"""L2: a changed reading reaches nodes, goals, scorecards and accruals, in order, and nothing else."""
+
+import pytest
+
+from services.client import ApiProblem
+from tests.acceptance.conftest import Loop
+
+pytestmark = pytest.mark.mechanism("L2")
+RATIO = {"over_time": "average", "across_subjects": "average"}
+
+
+@pytest.fixture
+def production(loop: Loop) -> Loop:
+    """Yield at 95 % against 95 %, and a bonus of 100,000 that hangs on it by 40 %."""
+    loop.person("boss", "company")
+    loop.person("worker", "company", manager="boss")
+    loop.person("peer", "company", manager="boss")
+    loop.measured("good", "pcs")
+    loop.measured("produced", "pcs")
+    loop.metric("yield_rate", "ratio", formula="good / produced")
+    loop.put("metrics/policies/rework_cost", value="100000", unit="CNY", meaning="Rework loss per point of yield lost")
+    loop.metric("rework_loss", "CNY", formula="(0.95 - yield_rate) * 100 * parameter(rework_cost)", better="lower")
+    loop.put(
+        "metrics/nodes/production", name="Production", subject="unit:company", input="produced", output="good",
+        quality=["yield_rate"], period="quarter",
+    )  # fmt: skip
+    loop.goal("yield", "0.95", metric="yield_rate")
+    loop.measured("other", "CNY")
+    loop.goal("other", 100, metric="other")
+    loop.put(
+        "goals/scorecards/plant", name="Plant", owner_unit="company", period="quarter",
+        lines=[
+            {"goal": "yield", "weight": "0.4", "perspective": "internal_process"},
+            {"goal": "other", "weight": "0.6", "perspective": "financial"},
+        ],
+    )  # fmt: skip
+    linear = {"kind": "linear", "slope": "0.01", "floor": "0", "cap": "1.2"}
+    loop.put(
+        "incentives/plans/plant", name="Plant bonus", period="quarter", currency="CNY",
+        components=[
+            {"code": code, "name": code, "driver": {"kind": "goal", "code": code}, "weight": weight, "curve": linear}
+            for code, weight in (("yield", "0.4"), ("other", "0.6"))
+        ],
+    )  # fmt: skip
+    loop.put("incentives/assignments/worker-plant", person="worker", plan="plant", amount="100000", starts="2025-01-01")
+    loop.observed("other", 100)
+    loop.observed("produced", 10_000)
+    loop.happened("good", "2025-02-15", "count-1", value="9500", subject="unit:company")
+    return loop
+
+
+def accrued(loop: Loop) -> str:
+    (plan,) = loop.settle().get("incentives/people/worker/accruals", period="2025-Q1")["items"]
+    amount: str = plan["amount"]
+    return amount
+
+
+def yield_falls(loop: Loop) -> None:
+    loop.happened("good", "2025-03-15", "scrap-1", value="-200", subject="unit:company")
+    loop.settle()
+
+
+def test_yield_95_to_93_percent_costs_842_11_of_the_bonus(production: Loop) -> None:
+    loop = production
+    assert accrued(loop) == "100000.00"
+    yield_falls(loop)
+    assert loop.value("yield_rate") == "0.93"
+    assert loop.value("rework_loss") == "200000"
+    assert loop.score("yield")["score"] == "97.8947368421"
+    assert accrued(loop) == "99157.89"
+
+
+def test_the_scorecard_follows_and_what_does_not_depend_on_it_stays(production: Loop) -> None:
+    loop = production
+    before = loop.score("other")
+    yield_falls(loop)
+    card = loop.get("goals/scores", scorecard="plant", period="2025-Q1")["items"][0]
+    assert card["score"] == "99.1578947368"
+    assert loop.score("other") == before
+
+
+def test_the_event_leads_up_to_the_bonus(production: Loop) -> None:
+    loop = production
+    accrued(loop)
+    yield_falls(loop)
+    effects = loop.get("metrics/events/effects", source="erp", id="scrap-1")
+    moved = {item["metric"]: item for item in effects["readings"] if item["period"] == "2025-Q1"}
+    assert (moved["yield_rate"]["before"], moved["yield_rate"]["after"]) == ("0.95", "0.93")
+    assert "production" in {item["node"] for item in effects["nodes"]}
+    goals = loop.client.get(moved["yield_rate"]["link"])
+    score = next(item for item in goals["scores"] if item["code"] == "yield")
+    assert (score["before"], score["after"]) == ("100", "97.8947368421")
+    drivers = loop.client.get(score["link"])["drivers"]
+    assert [(item["code"], item["before"], item["after"]) for item in drivers] == [("yield", "100", "97.8947368421")]
+
+
+def test_the_bonus_leads_down_to_the_event(production: Loop) -> None:
+    loop = production
+    yield_falls(loop)
+    why = loop.get("incentives/people/worker/accruals/explanation", period="2025-Q1", plan="plant")
+    line = next(line for line in why["lines"] if line["component"] == "yield")
+    score = loop.client.get(line["driver"]["link"])
+    reading = loop.client.get(score["inputs"][0]["link"])
+    good = loop.client.get(next(part["link"] for part in reading["inputs"] if part["metric"] == "good"))
+    assert {item["event"]["id"] for item in good["observations"]} == {"count-1", "scrap-1"}
+
+
+def test_only_the_person_and_those_above_see_the_bonus(production: Loop) -> None:
+    loop = production
+    accrued(loop)
+    path = "/incentives/v1/people/worker/accruals"
+    for person in ("worker", "boss"):
+        assert loop.speaking_as(person, "employee", "manager").get(path, period="2025-Q1")["items"]
+    for who in (("peer", "employee"), ("peer", "manager"), ("erp", "source"), ("planner", "strategist")):
+        with pytest.raises(ApiProblem) as refused:
+            loop.speaking_as(*who).get(path, period="2025-Q1")
+        assert refused.value.status == 403
