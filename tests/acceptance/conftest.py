@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from shared.http.application import create_app
 from shared.identity import LocalIssuer, identity_of
 from shared.log.worker import run_workers
 from shared.settings import Settings
+from shared.telemetry import configure_logging
 
 EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "auditor")
 NAMES = count(1)
@@ -157,23 +159,16 @@ class Installation:
         return Loop(ValueLoopClient(self.address, token, self.http), self.issuer, name)
 
 
-@pytest.fixture(scope="session")
-def installation(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    settings = Settings(
-        data_directory=tmp_path_factory.mktemp("valueloop"),
-        settable_clock=True,
-        partitions=2,
-        poll_seconds=0.5,
-        log_level="warning",
-    )
+@contextmanager
+def running(settings: Settings, admin_url: str) -> Iterator[Installation]:
+    """Everything in this process: the API behind a real socket, and two workers per service, as everywhere."""
     issuer = LocalIssuer(settings.data_directory, settings.issuer, settings.audience)
-    urls = prepare(settings, postgres_url)
+    urls = prepare(settings, admin_url)
     listener = socket.create_server(("127.0.0.1", 0))
     app = create_app(build_runtimes(settings, urls), settings, identity_of(settings))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     stop = threading.Event()
     threads = [threading.Thread(target=server.run, kwargs={"sockets": [listener]})]
-    # Two workers per service, as everywhere: what only works alone does not work.
     for _ in range(2):
         runtimes = build_runtimes(settings, urls, purpose="worker")
         threads.append(threading.Thread(target=run_workers, args=(runtimes, stop)))
@@ -181,13 +176,25 @@ def installation(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) ->
         thread.start()
     while not server.started:
         time.sleep(0.01)
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with httpx.Client(timeout=60, trust_env=False) as http:
-        yield Installation(address, http, issuer, settings)
-    stop.set()
-    server.should_exit = True
-    for thread in threads:
-        thread.join(30)
+    try:
+        with httpx.Client(timeout=60, trust_env=False) as http:
+            yield Installation(f"http://127.0.0.1:{listener.getsockname()[1]}", http, issuer, settings)
+    finally:
+        stop.set()
+        server.should_exit = True
+        for thread in threads:
+            thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def installation(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    directory = tmp_path_factory.mktemp("valueloop")
+    settings = Settings(
+        data_directory=directory, settable_clock=True, partitions=2, poll_seconds=0.5, log_level="warning"
+    )  # fmt: skip
+    configure_logging(settings.log_level, json=False)
+    with running(settings, postgres_url) as made:
+        yield made
 
 
 @pytest.fixture
