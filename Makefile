@@ -63,6 +63,7 @@ migration: $(VENV)/installed ## draft a migration: make migration SERVICE=goals 
 
 docs: $(VENV)/installed ## write the generated pages: the event catalogue and the table of settings
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.operations_page
 
 lock: ## pin what pyproject.toml asks for, with hashes, for every platform (needs uv: pip install uv)
 	@set -e; for kind in "requirements.txt:Runtime dependencies:" \

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from services.cli_options import (
     DatabaseUrl,
@@ -95,7 +95,16 @@ def status(data_directory: Directory = None, database_url: DatabaseUrl = None) -
         urls = database_urls(settings, admin_url)
         runtimes = build_runtimes(settings, urls, purpose="worker")
         versions = Table("service", "schema", "newest", "parked", title="Services")
-        readers = Table("service", "reads", "partition", "position", "end", "left", "worker", title="Readers")
+        readers = Table(
+            "service",
+            Column("reads", overflow="fold"),
+            "partition",
+            "position",
+            "end",
+            "left",
+            "worker",
+            title="Readers",
+        )
         for name, runtime in runtimes.items():
             now = migrations.current(urls[name].owner)
             with runtime.engine.connect() as connection:

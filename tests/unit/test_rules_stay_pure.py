@@ -1,0 +1,55 @@
+"""Rules know the standard library and the pure modules of `shared`: no I/O, no database, no HTTP."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PURE = {f"shared.{name}" for name in ("money", "numbers", "units", "periods", "curves", "formula", "errors")}
+IMPURE = {"asyncio", "http", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess",
+          "tempfile", "threading", "time", "urllib", "uuid"}  # fmt: skip
+RULES = sorted((ROOT / "services").glob("**/rules.py"))
+SHARED = [file for name in sorted(PURE) for file in ROOT.glob(name.replace(".", "/") + "*")]
+PURE_FILES = [one for file in SHARED for one in (sorted(file.glob("*.py")) if file.is_dir() else [file])]
+
+
+def imported(source: str) -> Iterator[str]:
+    """Every module that a file imports, `from shared import money` included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from (f"shared.{alias.name}" for alias in node.names) if module == "shared" else (module,)
+
+
+def forbidden(source: str, *libraries: str) -> list[str]:
+    def allowed(name: str) -> bool:
+        top = name.split(".")[0]
+        if top == "shared":
+            return ".".join(name.split(".")[:2]) in PURE
+        return top in libraries or (top in sys.stdlib_module_names and top not in IMPURE)
+
+    return [name for name in imported(source) if not allowed(name)]
+
+
+@pytest.mark.parametrize("file", RULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_rules_import_only_what_is_pure(file: Path) -> None:
+    assert forbidden(file.read_text()) == []
+
+
+@pytest.mark.parametrize("file", PURE_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_rules_import_is_pure_itself(file: Path) -> None:
+    # A parser library and the type that numbers have on the wire do no I/O either.
+    assert forbidden(file.read_text(), "lark", "pydantic", "pydantic_core") == []
+
+
+@pytest.mark.parametrize(
+    "line", ["import sqlalchemy", "from shared import settings", "from shared.log import Log", "import os",
+             "from . import store", "from services.goals import rules"]
+)  # fmt: skip
+def test_what_is_not_pure_is_found(line: str) -> None:
+    assert forbidden(line) != []
