@@ -56,6 +56,8 @@ bench: $(VENV)/installed ## measure intake, workers and latency beside their flo
 
 migrations-check: $(VENV)/installed ## migrations build exactly the tables in the code, and lock nothing for long
 	$(BIN)/python -m services.cli migrations check
+	@set -eo pipefail; for service in goals metrics incentives reviews; do \
+		$(BIN)/python -m services.cli migrations sql $$service | $(BIN)/squawk --stdin-filepath $$service.sql; done
 
 migration: $(VENV)/installed ## draft a migration: make migration SERVICE=goals M="why it is needed"
 	$(BIN)/python -m services.cli migrations draft $(SERVICE) "$(M)"

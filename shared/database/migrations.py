@@ -101,7 +101,8 @@ def statements(service: str) -> str:
     with EnvironmentContext(Config(), script, fn=_upgrades(script), as_sql=True, destination_rev="head") as environment:
         environment.configure(dialect_name="postgresql", output_buffer=out, literal_binds=True)
         environment.run_migrations()
-    return out.getvalue()
+    _, mark, ours = out.getvalue().partition("-- Running")  # before it stands what makes Alembic's own table
+    return mark + ours
 
 
 def metadata_of(service: str) -> MetaData:

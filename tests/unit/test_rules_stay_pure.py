@@ -15,7 +15,7 @@ PURE = {
     f"shared.{name}" for name in ("money", "numbers", "units", "periods", "curves", "formula", "errors", "contracts")
 }
 IMPURE = {"asyncio", "http", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess",
-          "tempfile", "threading", "time", "urllib", "uuid"}  # fmt: skip
+          "tempfile", "threading", "time", "urllib.request", "uuid"}  # fmt: skip
 RULES = sorted((ROOT / "services").glob("**/rules.py"))
 SHARED = [file for name in sorted(PURE) for file in ROOT.glob(name.replace(".", "/") + "*")]
 PURE_FILES = [one for file in SHARED for one in (sorted(file.glob("*.py")) if file.is_dir() else [file])]
@@ -38,7 +38,7 @@ def forbidden(source: str, *libraries: str) -> list[str]:
             return f"shared.{rest[0]}" in PURE
         if top == "services":
             return rest[-1] == "rules"
-        return top in libraries or (top in sys.stdlib_module_names and top not in IMPURE)
+        return top in libraries or (top in sys.stdlib_module_names and not IMPURE & {top, name})
 
     return [name for name in imported(source) if not allowed(name)]
 
