@@ -72,6 +72,10 @@ class Settings(BaseSettings):
         default=1_000, ge=1, description="Parked records of one reader at which its worker stops with a message."
     )
 
+    idempotency_days: int = Field(
+        default=30, ge=1, description="How long the answer to a request with an Idempotency-Key is kept [days]."
+    )
+
     issuer: str = Field(
         default="valueloop-local", description="The `iss` a bearer token must carry; the default is the local issuer."
     )

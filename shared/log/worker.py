@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shared.configuration import decode, store
 from shared.contracts.base import Configuration, Contract, Tick
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
+from shared.http.idempotency import forget_before
 from shared.log import Record
 from shared.log.leases import Leases
 from shared.log.parking import park, parked_keys, refuse_when_too_many
@@ -99,7 +101,11 @@ class Worker:
         subscriptions = [log_.listen() for log_ in self._logs()]
         try:
             with self.leases.kept(connection):
+                tidy_at = 0.0
                 while not self.stop.is_set():
+                    if time.monotonic() >= tidy_at:
+                        tidy_at = time.monotonic() + 3600
+                        self._forget_old_answers(connection)
                     # Drained before reading: what arrives while reading wakes the next wait.
                     for subscription in subscriptions:
                         subscription.drain()
@@ -109,6 +115,11 @@ class Worker:
         finally:
             for subscription in subscriptions:
                 subscription.close()
+
+    def _forget_old_answers(self, connection: Connection) -> None:
+        oldest = datetime.now(UTC) - timedelta(days=self.runtime.settings.idempotency_days)
+        with unit_of_work(self.runtime, actor=self._name, connection=connection) as uow:
+            forget_before(uow, oldest)
 
     def _logs(self) -> list[Any]:
         owners = sorted({topic.split(".", 1)[0] for topic in self.runtime.service.inputs})
