@@ -1,0 +1,23 @@
+"""What happens when an event arrives. The platform copies settings of other services by itself."""
+
+from collections.abc import Mapping, Sequence
+
+from services.incentives.drivers.handlers import readings_changed, scores_changed
+from shared.contracts.base import Contract
+from shared.contracts.goals import Company, Person, ScoreChanged, Unit
+from shared.contracts.metrics import ReadingChanged
+from shared.database.unit_of_work import UnitOfWork
+from shared.service import Handler, Received
+
+
+def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:
+    """Accruals are derived when they are read, so the copy is all there is to do."""
+
+
+HANDLERS: Mapping[type[Contract], Handler] = {
+    Company: copied,
+    Unit: copied,
+    Person: copied,
+    ScoreChanged: scores_changed,
+    ReadingChanged: readings_changed,
+}
