@@ -261,10 +261,9 @@ def _needs(item: Item) -> Iterable[str]:
 
 def address(kind: type[Configuration], code: str | None = None) -> str:
     """Where the API has settings of a kind, or one of them."""
-    name = "policies" if issubclass(kind, Policy) else kind.KIND
-    base = f"/{kind.OWNER}/v1/{name}"
     if kind is goals.Target:
-        return f"/goals/v1/goals/{code}/targets" if code else "/goals/v1/targets"
+        return "/goals/v1/goals" if code is None else f"/goals/v1/goals/{code}/targets"
+    base = f"/{kind.OWNER}/v1/{'policies' if issubclass(kind, Policy) else kind.KIND}"
     return base if code is None else f"{base}/{code}"
 
 
@@ -278,7 +277,8 @@ class Recorded:
     def of(self, kind: type[Configuration]) -> dict[str, dict[date, Configuration]]:
         """All versions of a kind; superseded ones left out. Raises ApiProblem."""
         if kind not in self.known:
-            self.known[kind] = {code: self._versions(kind, code) for code in self._codes(kind)}
+            found = {code: self._versions(kind, code) for code in self._codes(kind)}
+            self.known[kind] = {code: versions for code, versions in found.items() if versions}
         return self.known[kind]
 
     def _codes(self, kind: type[Configuration]) -> list[str]:
@@ -287,7 +287,8 @@ class Recorded:
         return [found["code"] for found in self.client.items(address(kind))]
 
     def _versions(self, kind: type[Configuration], code: str) -> dict[date, Configuration]:
-        found = self.client.get(f"{address(kind, code)}/versions")
+        of_one = address(kind, code)
+        found = self.client.get(of_one if kind is goals.Target else f"{of_one}/versions")
         contents = [kind.model_validate(v["content"]) for v in sorted(found, key=lambda v: v["version"])]
         return {content.effective_from: content for content in contents}
 
