@@ -1,0 +1,28 @@
+"""The one place where metrics is wired together."""
+
+from services.metrics import consumer
+from services.metrics.catalogue.routes import catalogue_router
+from services.metrics.chain.handlers import settle
+from services.metrics.events import clock, routes
+from services.metrics.events.handlers import on_tick
+from services.metrics.mappings.routes import router as mappings
+from services.metrics.policies import POLICIES
+from services.metrics.tables import metadata
+from shared.service import Service
+
+
+def service() -> Service:
+    """Metrics: source events in, readings and value nodes out."""
+    return Service(
+        name="metrics",
+        metadata=metadata,
+        topics={"metrics.source-events": True, "metrics.configuration": False, "metrics.readings": True},
+        inputs=("metrics.source-events", "metrics.configuration", "goals.configuration"),
+        handlers=consumer.HANDLERS,
+        settle=settle,
+        tick_inputs=("metrics.source-events",),
+        on_tick=on_tick,
+        routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router()),
+        policies=POLICIES,
+        lifespan=clock.ticking,
+    )

@@ -1,0 +1,93 @@
+"""Group commit: requests that come at the same time share one accept transaction, and each waits for its COMMIT."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from services.metrics.events.accept import Fate, Incoming, accept
+from shared.database.unit_of_work import unit_of_work
+from shared.errors import Busy
+from shared.log.worker import is_transient
+from shared.service import Runtime
+
+MOST_WAITING = 20_000  # events; beyond it a sender is told to come back instead of piling up memory
+MOST_TOGETHER = 5_000  # events in one transaction, unless a single request brings more
+
+
+class IntakeFull(Busy):
+    """More events wait to be accepted than can be soon."""
+
+
+@dataclass(slots=True)
+class _Request:
+    events: list[Incoming]
+    actor: str
+    traceparent: str | None
+    answer: "asyncio.Future[list[Fate]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Intake:
+    """The intake of one process. Its flusher runs only while something waits, so there is nothing to start or stop."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting: deque[_Request] = deque()
+        self._events = 0
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def accept(self, events: list[Incoming], actor: str, traceparent: str | None) -> list[Fate]:
+        """The fate of each event, after it is durable.
+
+        Raises:
+            IntakeFull: too many wait. What the database raises, where it is away: then nothing was accepted, or, if it
+            went away while committing, the repetition finds duplicates.
+        """
+        if not events:
+            return []
+        if self._events and self._events + len(events) > MOST_WAITING:
+            raise IntakeFull("Too many events wait to be accepted.", remedy="Send the same again.", retry_after=1)
+        request = _Request(events, actor, traceparent)
+        self._waiting.append(request)
+        self._events += len(events)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        return await asyncio.shield(request.answer)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            together = self._take()
+            try:
+                await self._commit(together)
+            finally:
+                self._events -= sum(len(request.events) for request in together)
+
+    def _take(self) -> list[_Request]:
+        together = [self._waiting.popleft()]
+        size = len(together[0].events)
+        while self._waiting and size + len(self._waiting[0].events) <= MOST_TOGETHER:
+            together.append(self._waiting.popleft())
+            size += len(together[-1].events)
+        return together
+
+    async def _commit(self, together: list[_Request]) -> None:
+        try:
+            fates = await asyncio.to_thread(self._store, together)
+        except BaseException as error:
+            if len(together) > 1 and isinstance(error, Exception) and not is_transient(error):
+                for request in together:  # one of them is at fault; the others must not be
+                    await self._commit([request])
+                return
+            for request in together:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for request in together:
+            request.answer.set_result(fates[: len(request.events)])
+            fates = fates[len(request.events) :]
+
+    def _store(self, together: list[_Request]) -> list[Fate]:
+        first = together[0]
+        with unit_of_work(self._runtime, actor=first.actor, traceparent=first.traceparent) as uow:
+            return accept(uow, [event for request in together for event in request.events])
