@@ -1,0 +1,37 @@
+"""Wires goals; the only place that does."""
+
+from shared.contracts.goals import GoalsPolicy
+from shared.policy import policy_router
+from shared.service import Service
+
+from .consumer import COMMANDS, HANDLERS
+from .dashboard import routes as dashboard
+from .deviations.handlers import on_tick
+from .goals import routes as goals
+from .organisation import routes as organisation
+from .policies import POLICIES
+from .scorecards import routes as scorecards
+from .scores import routes as scores
+from .scores.settle import settle
+from .tables import metadata
+
+
+def service() -> Service:
+    """The organisation, goals and their targets, scores and scorecards, deviations."""
+    return Service(
+        name="goals",
+        metadata=metadata,
+        topics={"goals.configuration": False, "goals.outcomes": True},
+        inputs=("metrics.readings", "metrics.configuration", "reviews.cases"),
+        handlers=HANDLERS,
+        commands=COMMANDS,
+        settle=settle,
+        tick_inputs=("metrics.readings",),
+        on_tick=on_tick,
+        routers=(
+            organisation.companies, organisation.units, organisation.people,
+            goals.router, goals.goals, scores.router, scorecards.scorecards, dashboard.router,
+            policy_router(GoalsPolicy, POLICIES),
+        ),
+        policies=POLICIES,
+    )  # fmt: skip

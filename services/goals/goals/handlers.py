@@ -1,0 +1,132 @@
+"""What may be set of goals and targets, and what becomes dirty when it is."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+from shared.configuration import history, latest, require
+from shared.contracts.base import ALWAYS
+from shared.contracts.goals import Goal, Person, Target, Unit
+from shared.database.unit_of_work import UnitOfWork
+from shared.errors import Conflict, Invalid
+from shared.numbers import plain
+from shared.service import Received
+
+from ..organisation.routes import UnknownReference, refuse_circle, require_existing
+from ..scores.dirty import dirty
+from . import store
+from .rules import check_ceilings, check_owner, check_status
+
+
+class GoalDatesInvalid(Invalid):
+    """A goal is due on or after the day it starts, in the years 1900 to 2199."""
+
+
+class NegativeNumber(Invalid):
+    """Weights, ceilings and reserves are not negative."""
+
+
+class GoalClosed(Conflict):
+    """A closed goal keeps its targets and scores."""
+
+
+class TargetReachesBack(Conflict):
+    """A new version of a target never reaches back before the goal's start or into a period that was judged."""
+
+
+class TargetChangeUnexplained(Invalid):
+    """A target that changes says why (mechanism G5)."""
+
+
+def check_goal(uow: UnitOfWork, company: str, code: str, new: Goal, before: Goal | None) -> None:
+    check_owner(new.owner_unit, new.owner_person)
+    _check_numbers(new)
+    require_existing(uow, Unit, company, new.owner_unit, date.max, "owner_unit")
+    require_existing(uow, Person, company, new.owner_person, date.max, "owner_person")
+    check_status(before.status if before else None, new.status)
+    for later in history(uow, Goal, company, code):
+        if later.content.effective_from > new.effective_from:
+            check_status(new.status, later.content.status)
+    if new.parent:
+        _check_parent(uow, company, code, new, new.parent)
+    if new.ceiling is not None:
+        check_ceilings(code, new.ceiling, [*_ceilings(uow, company, code), Decimal(0)])
+
+
+def _check_numbers(new: Goal) -> None:
+    if not 1900 <= new.starts.year <= 2199 or (new.due and not new.starts <= new.due <= date(2199, 12, 31)):
+        raise GoalDatesInvalid(
+            "A goal is due on or after the day it starts, in the years 1900 to 2199.",
+            field="due" if new.due else "starts", remedy="Correct one of the two days.",
+        )  # fmt: skip
+    for field in ("weight", "ceiling", "reserve"):
+        value = getattr(new, field)
+        if value is not None and value < 0:
+            raise NegativeNumber(f"The {field} is not negative; this is {plain(value)}.", field=field)
+
+
+def _check_parent(uow: UnitOfWork, company: str, code: str, new: Goal, parent: str) -> None:
+    if parent != code and not latest(uow, Goal, company, parent):
+        raise UnknownReference(f"There is no goal {parent!r}.", field="parent", remedy="Define the parent first.")
+    refuse_circle(store.circle_of_goals(uow, company, code, parent), "parent")
+    if new.ceiling is not None:
+        above = require(uow, Goal, company, parent).content.ceiling
+        check_ceilings(parent, above, [*_ceilings(uow, company, parent, without=code), new.ceiling])
+
+
+def _ceilings(uow: UnitOfWork, company: str, parent: str, without: str | None = None) -> list[Decimal]:
+    """Of the children that are not closed."""
+    codes = {source.split(":", 1)[1] for source, _ in store.members(uow, company, [f"goal:{parent}"])} - {without}
+    versions = store.histories(uow, Goal, company, [code for code in codes if code])
+    found = [known[-1].content for known in versions.values()]
+    alive = [goal for goal in found if goal.parent == parent and goal.status != "closed"]
+    return [goal.ceiling for goal in alive if goal.ceiling is not None]
+
+
+def check_target(uow: UnitOfWork, company: str, code: str, new: Target, before: Target | None) -> None:
+    """Raises what `PUT goals/{code}/targets` refuses (mechanism G5)."""
+    goal = require(uow, Goal, company, code).content
+    if goal.status == "closed":
+        raise GoalClosed(
+            f"The goal {code} is closed; its targets stay as they are.", field="code", remedy="Define a new goal."
+        )
+    begins, judged = new.effective_from, store.last_judged(uow, company, code)
+    if begins != ALWAYS and begins < goal.starts:
+        raise TargetReachesBack(
+            f"The goal {code} starts on {goal.starts}; a target cannot begin before.",
+            field="effective_from", remedy=f"Take {goal.starts} or later, or leave it out.",
+        )  # fmt: skip
+    if judged and begins < judged:
+        raise TargetReachesBack(
+            f"Periods before {judged} have been judged; a new version never reaches back.",
+            field="effective_from", remedy=f"Take {judged} or later.",
+        )  # fmt: skip
+    if before or latest(uow, Target, company, code):
+        _check_explained(new)
+
+
+def _check_explained(new: Target) -> None:
+    """Approver and tactics are asked for and not demanded: small companies have neither."""
+    if not new.reason:
+        raise TargetChangeUnexplained(
+            "A target changes with a reason.", field="reason", remedy="Say why; add approver and change of tactics."
+        )
+
+
+def goal_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """Its own scores become dirty, and those of everything that has it, or had it, as a child."""
+    for event in events:
+        goal: Goal = event.event.content
+        node, marked = f"goal:{event.key}", dirty(uow, event.company)
+        if goal.metric:
+            sources = {f"metric:{goal.metric}", f"reading:{goal.metric}/{store.subject_of(goal)}"}
+            store.depend(uow, event.company, node, sources)
+        if goal.parent:
+            store.depend(uow, event.company, f"goal:{goal.parent}", {node})
+        above = store.upward(uow, event.company, [node])
+        marked.nodes |= {node} | {target for source, target in above if source == node}
+
+
+def target_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    for event in events:
+        dirty(uow, event.company).nodes.add(f"goal:{event.key}")

@@ -1,0 +1,85 @@
+"""The company with its calendar, units and people: what may be set."""
+
+from datetime import date
+
+from shared.configuration import configuration_router, in_force, latest
+from shared.contracts.base import ALWAYS
+from shared.contracts.goals import Company, Person, Unit
+from shared.database.unit_of_work import UnitOfWork
+from shared.errors import Conflict, Invalid
+from shared.formula.graph import CycleFound
+from shared.money import UnknownCurrency, is_currency
+from shared.periods import Calendar
+
+from .store import circle
+
+
+class OneCompany(Invalid):
+    """The company's settings have the code `company`."""
+
+
+class CalendarFixed(Conflict):
+    """The calendar and currency of a company never change: every number already counted depends on them."""
+
+
+class UnknownReference(Invalid):
+    """A setting names something that does not exist on the day it begins."""
+
+
+def require_existing(
+    uow: UnitOfWork, kind: type[Unit] | type[Person], company: str, code: str | None, day: date, field: str
+) -> None:
+    """Raises `UnknownReference` unless `code` is None or in force on the day."""
+    if code is None or in_force(uow, kind, company, code, day):
+        return
+    known = latest(uow, kind, company, code)
+    name, when = kind.__name__.lower(), "from the beginning" if day == ALWAYS else f"on {day}"
+    remedy = f"It begins on {known.content.effective_from}: begin then." if known else f"Define the {name} first."
+    raise UnknownReference(f"There is no {name} {code!r} {when}.", field=field, remedy=remedy)
+
+
+def refuse_circle(path: list[str] | None, field: str) -> None:
+    """Raises `CycleFound` with the path, where there is one."""
+    if path:
+        raise CycleFound(
+            f"Nothing may be above itself: {' -> '.join(path)}.",
+            field=field, remedy="Choose another one, or move the one above first.", path=path,
+        )  # fmt: skip
+
+
+def check_company(uow: UnitOfWork, company: str, code: str, new: Company, _before: Company | None) -> None:
+    if code != "company":
+        raise OneCompany(
+            "The company's settings have the code `company`.", field="code", remedy="PUT companies/company."
+        )
+    Calendar(new.time_zone, new.fiscal_year_start_month)
+    if not is_currency(new.currency):
+        raise UnknownCurrency(f"{new.currency} is not a currency.", field="currency", remedy="Use an ISO 4217 code.")
+    current = latest(uow, Company, company, code)
+    for field in ("time_zone", "fiscal_year_start_month", "currency"):
+        if current and getattr(current.content, field) != getattr(new, field):
+            raise CalendarFixed(
+                f"The {field.replace('_', ' ')} of a company never changes; it is {getattr(current.content, field)}.",
+                field=field, remedy="Leave it as it is; another calendar or currency needs another company.",
+            )  # fmt: skip
+
+
+def check_unit(uow: UnitOfWork, company: str, code: str, new: Unit, _before: Unit | None) -> None:
+    """The head may be a person who is defined later: it waits."""
+    if new.parent:
+        if new.parent != code:
+            require_existing(uow, Unit, company, new.parent, new.effective_from, "parent")
+        refuse_circle(circle(uow, company, Unit.KIND, "parent", code, new.parent, new.effective_from), "parent")
+
+
+def check_person(uow: UnitOfWork, company: str, code: str, new: Person, _before: Person | None) -> None:
+    require_existing(uow, Unit, company, new.unit, new.effective_from, "unit")
+    if new.manager:
+        if new.manager != code:
+            require_existing(uow, Person, company, new.manager, new.effective_from, "manager")
+        refuse_circle(circle(uow, company, Person.KIND, "manager", code, new.manager, new.effective_from), "manager")
+
+
+companies = configuration_router(Company, write_roles=("strategist",), check=check_company)
+units = configuration_router(Unit, write_roles=("strategist",), check=check_unit)
+people = configuration_router(Person, write_roles=("strategist",), check=check_person)
