@@ -184,15 +184,19 @@ def require(uow: UnitOfWork, kind: type[C], company: str, code: str, day: date =
 
 
 def configuration_router(
-    kind: type[C], *, write_roles: Sequence[str], check: Check | None = None, path: str | None = None
+    kind: type[C],
+    *,
+    write_roles: Sequence[str],
+    check: Check | None = None,
+    path: str | None = None,
+    listed: bool = True,
 ) -> Router:
-    """The four routes of a kind of setting: list, get, versions, put."""
+    """The four routes of a kind of setting: list (unless a noun lists in its own way), get, versions, put."""
     name, plural = kind.__name__, "".join(part.capitalize() for part in kind.KIND.split("-"))
     base = path or f"/{kind.KIND}"
     router = Router(tags=[kind.KIND])
     Body: Any = kind
 
-    @router.get(base, operation_id=f"list{plural}", summary=f"List {kind.KIND}", response_model=Page[Versioned[Body]])
     def list_settings(
         context: Context,
         page: Paging,
@@ -206,6 +210,11 @@ def configuration_router(
             company=context.company, kind=kind.KIND, day=on or date.max, after=page.after or "", limit=page.limit + 1,
         )  # fmt: skip
         return page.of([shown(_recorded(kind, row)) for row in rows], lambda item: item.code)
+
+    if listed:
+        listing = router.get(base, operation_id=f"list{plural}", summary=f"List {kind.KIND}",
+                             response_model=Page[Versioned[Body]])  # fmt: skip
+        listing(list_settings)
 
     @router.get(base + "/{code}", operation_id=f"get{name}", summary=f"Get one of the {kind.KIND}",
                 response_model=Versioned[Body])  # fmt: skip

@@ -128,9 +128,9 @@ def policy_router(
             stored.setdefault(recorded.code, []).append(recorded)
         return [_view(code, by_code.get(code), stored.get(code, [])) for code in sorted(by_code.keys() | stored.keys())]
 
-    # The generic list is replaced by the one above, which also shows what is at its default.
+    # The list above also shows what is at its default.
     roles = ("strategist", "compensation")
-    router.include_router(configuration_router(kind, write_roles=roles, check=check, path="/policies"))
+    router.include_router(configuration_router(kind, write_roles=roles, check=check, path="/policies", listed=False))
     return router
 
 

@@ -122,7 +122,7 @@ def test_a_decision_on_a_target_that_has_changed_since_is_refused_and_the_case_s
     loop.client.post(f"/reviews/v1/cases/{case['id']}/decisions", decision)
     case = loop.settle().get(f"reviews/cases/{case['id']}")
     assert case["status"] != "closed"
-    assert case["decisions"][0]["status"] == "refused"
+    assert case["decisions"][0]["fate"] == "refused"
     assert case["decisions"][0]["rule"]
 
 
