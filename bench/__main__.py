@@ -1,0 +1,38 @@
+"""`python -m bench`: measures everything, prints a table, writes JSON."""
+
+import argparse
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import measure, scenarios
+from bench.installation import running
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller amounts: under a minute, and less certain")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default: bench/results/)")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    started = time.perf_counter()
+
+    def say(sentence: str) -> None:
+        console.print(f"{time.perf_counter() - started:4.0f} s  {sentence}", style="dim", highlight=False)
+
+    say("Starting PostgreSQL, the API and two workers.")
+    with running() as installation:
+        figures = scenarios.all_of(installation, scenarios.QUICK if options.quick else scenarios.FULL, say)
+    seconds = time.perf_counter() - started
+    measure.show(figures, seconds)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}{'-quick' if options.quick else ''}.json"
+    path = options.json or Path(__file__).parent / "results" / name
+    measure.write(figures, path, quick=options.quick, seconds=round(seconds, 1))
+    console.print(f"Written to {path}.", style="dim")
+
+
+if __name__ == "__main__":
+    main()
