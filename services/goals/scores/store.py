@@ -60,6 +60,8 @@ COLUMNS = (
     "score", "attainment", "actual", "target", "reason", "qualified", "rule", "inputs", "parts",
 )  # fmt: skip
 SELECT = f"SELECT {', '.join(f's.{column}' for column in COLUMNS)} FROM score s"
+# Without what only explains: it is most of a row, and nothing is computed from it.
+_FIGURES = SELECT.replace("s.inputs, s.parts", "CAST('[]' AS jsonb), CAST('[]' AS jsonb)")
 _READING = "SELECT r.metric, r.subject, r.period, r.version, r.value, r.reason, r.qualified FROM reading_copy r"
 
 
@@ -104,9 +106,9 @@ def readings(
 def latest_scores(
     uow: UnitOfWork, company: str, nodes: Collection[str], span: tuple[date, date] = (date.min, date.max)
 ) -> list[Score]:
-    """The latest versions of the scores of some nodes (`goal:g`, `scorecard:s`) in periods that touch a span."""
+    """The latest scores of some nodes (`goal:g`, `scorecard:s`) in periods that touch a span; no inputs, no parts."""
     rows = uow.rows(
-        f"{SELECT} JOIN unnest(CAST(:kinds AS text[]), CAST(:codes AS text[])) AS wanted (k, c) "
+        f"{_FIGURES} JOIN unnest(CAST(:kinds AS text[]), CAST(:codes AS text[])) AS wanted (k, c) "
         "ON s.kind = k AND s.code = c WHERE s.company = :company AND s.latest "
         "AND s.period_end > :begin AND s.period_start < :end",
         company=company, begin=span[0], end=span[1],
