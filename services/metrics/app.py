@@ -3,10 +3,12 @@
 from services.metrics import consumer
 from services.metrics.catalogue.routes import catalogue_router
 from services.metrics.chain.handlers import settle
+from services.metrics.chain.routes import router as chain
 from services.metrics.events import clock, routes
 from services.metrics.events.handlers import on_tick
 from services.metrics.mappings.routes import router as mappings
 from services.metrics.policies import POLICIES
+from services.metrics.readings.routes import router as readings
 from services.metrics.tables import metadata
 from shared.service import Service
 
@@ -22,7 +24,7 @@ def service() -> Service:
         settle=settle,
         tick_inputs=("metrics.source-events",),
         on_tick=on_tick,
-        routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router()),
+        routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router(), readings, chain),
         policies=POLICIES,
         lifespan=clock.ticking,
     )
