@@ -8,31 +8,11 @@ from decimal import Decimal, DecimalException
 from typing import Any
 
 from shared.formula.functions import Closure
-from shared.formula.syntax import (
-    Call,
-    Chain,
-    Comparison,
-    Expression,
-    Function,
-    ListOf,
-    Literal,
-    Logic,
-    Name,
-    Node,
-    Unary,
-    fail,
-)
-from shared.formula.values import Null, Outcome, Value, as_decimal, as_items, kind_of, loaded, same
+from shared.formula.syntax import Call, Chain, Expression, Function, ListOf, Literal, Name, Node, fail
+from shared.formula.values import Null, Outcome, Value, as_decimal, as_items, as_truth, kind_of, loaded
 from shared.numbers import INTEGER_DIGITS, add, divide, multiply, subtract
 
 Lookup = Callable[[str | None, str], Decimal | None]
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_COMPARE = _ORDER | {"==": operator.eq, "!=": operator.ne}
 
 
 def compile_formula(expression: Expression) -> Callable[[Lookup], Outcome]:
@@ -60,6 +40,48 @@ def _outcome(closure: Closure) -> Callable[[Any], Outcome]:
         return Outcome(value)
 
     return evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    functions: Mapping[str, Function]
+    name: Callable[[Name], Closure]
+
+    def closure(self, node: Node) -> Closure:
+        match node:
+            case Literal(value):
+                return _constant(value)
+            case Name():
+                return self.name(node)
+            case Chain():
+                return self.chain(node)
+            case ListOf(items):
+                members = [self.closure(item) for item in items]
+                return lambda scope: [member(scope) for member in members]
+            case Call():
+                return self.call(node)
+
+    def chain(self, node: Chain) -> Closure:
+        first = self.closure(node.first)
+        steps = [(_ARITHMETIC[symbol], self.closure(operand)) for symbol, operand in node.rest]
+
+        def run(scope: Any) -> Value:
+            result = first(scope)
+            for compute, operand in steps:
+                result = compute(result, operand(scope))
+            return result
+
+        return run
+
+    def call(self, node: Call) -> Closure:
+        function = _OPERATORS.get(node.function) or self.functions[node.function]
+        if not (function.apply or function.build):
+            return _lookup(node.function, str(node.arguments[0].value))  # type: ignore[union-attr]
+        arguments = [self.closure(argument) for argument in node.arguments]
+        if function.build:
+            return function.build(*arguments)
+        apply: Any = function.apply
+        return lambda scope: apply(*[argument(scope) for argument in arguments])
 
 
 def _looked_up(node: Name) -> Closure:
@@ -96,83 +118,17 @@ def _path(node: Name) -> Closure:
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiler:
-    functions: Mapping[str, Function]
-    name: Callable[[Name], Closure]
-
-    def closure(self, node: Node) -> Closure:
-        match node:
-            case Literal(value):
-                return _constant(value)
-            case Name():
-                return self.name(node)
-            case Chain():
-                return self.chain(node)
-            case Comparison():
-                return self.comparison(node)
-            case Logic(kind, operands):
-                return _logic(kind, [self.closure(operand) for operand in operands])
-            case Unary("-", operand):
-                return _negated(self.closure(operand))
-            case Unary(_, operand):
-                return _not(self.closure(operand))
-            case ListOf(items):
-                members = [self.closure(item) for item in items]
-                return lambda scope: [member(scope) for member in members]
-            case Call():
-                return self.call(node)
-
-    def chain(self, node: Chain) -> Closure:
-        left = self.closure(node.first)
-        steps = [(_ARITHMETIC[term.operator], self.closure(term.operand)) for term in node.rest]
-        if len(steps) == 1:
-            compute, right = steps[0]
-            return lambda scope: compute(left(scope), right(scope))
-
-        def run(scope: Any) -> Value:
-            result = left(scope)
-            for compute, operand in steps:
-                result = compute(result, operand(scope))
-            return result
-
-        return run
-
-    def comparison(self, node: Comparison) -> Closure:
-        left, right = self.closure(node.left), self.closure(node.right)
-        if node.operator == "in":
-            return _membership(left, right, _constants(node.right))
-        return _comparison(node.operator, left, right)
-
-    def call(self, node: Call) -> Closure:
-        function = self.functions[node.function]
-        arguments = [self.closure(argument) for argument in node.arguments]
-        if function.build:
-            return function.build(*arguments)
-        if apply := function.apply:
-            if len(arguments) == 1:
-                only = arguments[0]
-                return lambda scope: apply(only(scope))
-            return lambda scope: apply(*[argument(scope) for argument in arguments])
-        return _lookup(node.function, str(node.arguments[0].value))  # type: ignore[union-attr]
-
-
 def _constant(value: Value) -> Closure:
-    if value is not None:
-        return lambda _: value
-
     def null(_: Any) -> Value:
         raise Null("null")
 
-    return null
+    return null if value is None else lambda _: value
 
 
 def _arithmetic(compute: Callable[[Decimal, Decimal], Decimal]) -> Callable[[Value, Value], Decimal]:
     def run(a: Value, b: Value) -> Decimal:
-        if a.__class__ is not Decimal or b.__class__ is not Decimal:
-            as_decimal(a), as_decimal(b)
         try:
-            return compute(a, b)
+            return compute(as_decimal(a), as_decimal(b))
         except DecimalException:
             raise Null("a number has too many digits") from None
 
@@ -185,85 +141,66 @@ def _divide(a: Decimal, b: Decimal) -> Decimal:
     return divide(a, b)
 
 
+def _logic(deciding: bool) -> Callable[..., Closure]:
+    """Three-valued (false and null is false, true or null true); what follows a deciding operand is skipped."""
+
+    def build(*operands: Closure) -> Closure:
+        def run(scope: Any) -> bool:
+            missing: str | None = None
+            for operand in operands:
+                try:
+                    if as_truth(operand(scope)) is deciding:
+                        return deciding
+                except Null as null:
+                    missing = missing or null.reason
+            if missing:
+                raise Null(missing)
+            return not deciding
+
+        return run
+
+    return build
+
+
+def _comparison(symbol: str, compare: Callable[[Any, Any], Any]) -> Callable[[Value, Value], bool]:
+    ordered = symbol not in ("==", "!=")
+
+    def run(a: Value, b: Value) -> bool:
+        if a.__class__ is not b.__class__ or isinstance(a, list | tuple | Mapping) or (ordered and isinstance(a, bool)):
+            raise Null(f"{kind_of(a)} and {kind_of(b)} cannot be compared by {symbol}")
+        # Python calls a time with and one without an offset unequal; here that is unknown.
+        if isinstance(a, datetime) and (a.tzinfo is None) != (b.tzinfo is None):
+            raise Null("one of two times has no offset")
+        return bool(compare(a, b))
+
+    return run
+
+
+def _in(value: Value, items: Value) -> bool:
+    if isinstance(value, list | tuple | Mapping):
+        raise Null(f"{kind_of(value)} cannot be looked for in a list")
+    found = (loaded(item, "an item") for item in as_items(items) if item is not None)
+    return any(item.__class__ is value.__class__ and item == value for item in found)
+
+
 _ARITHMETIC = {
     "+": _arithmetic(add),
     "-": _arithmetic(subtract),
     "*": _arithmetic(multiply),
     "/": _arithmetic(_divide),
 }
-
-
-def _negated(closure: Closure) -> Closure:
-    return lambda scope: as_decimal(closure(scope)).copy_negate()
-
-
-def _truth(value: Value) -> bool:
-    if value is True or value is False:
-        return bool(value)
-    raise Null(f"and, or and not need true or false, not {kind_of(value)}")
-
-
-def _not(closure: Closure) -> Closure:
-    return lambda scope: not _truth(closure(scope))
-
-
-def _logic(kind: str, operands: list[Closure]) -> Closure:
-    """Three-valued (false and null is false, true or null true); what follows a deciding operand is skipped."""
-    deciding = kind == "or"
-
-    def run(scope: Any) -> bool:
-        missing: str | None = None
-        for operand in operands:
-            try:
-                if _truth(operand(scope)) is deciding:
-                    return deciding
-            except Null as null:
-                missing = missing or null.reason
-        if missing:
-            raise Null(missing)
-        return not deciding
-
-    return run
-
-
-def _comparison(symbol: str, left: Closure, right: Closure) -> Closure:
-    compare = _COMPARE[symbol]
-    plain_kinds = {Decimal, str} if symbol in _ORDER else {Decimal, str, bool}
-
-    def run(scope: Any) -> bool:
-        a, b = left(scope), right(scope)
-        if a.__class__ is b.__class__:
-            if a.__class__ in plain_kinds:
-                return bool(compare(a, b))
-            if not isinstance(a, bool | list | tuple | Mapping):
-                return _compared(compare, a, b)
-        raise Null(f"{kind_of(a)} and {kind_of(b)} cannot be compared by {symbol}")
-
-    return run
-
-
-def _compared(compare: Callable[[Any, Any], Any], a: Value, b: Value) -> bool:
-    """Two dates or two times. Python calls a time with and one without an offset unequal; here that is unknown."""
-    if isinstance(a, datetime) and (a.tzinfo is None) != (b.tzinfo is None):
-        raise Null("one of two times has no offset")
-    return bool(compare(a, b))
-
-
-def _constants(node: Node) -> frozenset[tuple[type, Value]] | None:
-    if isinstance(node, ListOf) and all(isinstance(item, Literal) and item.value is not None for item in node.items):
-        values = [item.value for item in node.items if isinstance(item, Literal)]
-        return frozenset((value.__class__, value) for value in values)
-    return None
-
-
-def _membership(left: Closure, right: Closure, constants: frozenset[tuple[type, Value]] | None) -> Closure:
-    def run(scope: Any) -> bool:
-        value = left(scope)
-        if isinstance(value, list | tuple | Mapping):
-            raise Null(f"{kind_of(value)} cannot be looked for in a list")
-        if constants is not None:
-            return (value.__class__, value) in constants
-        items = as_items(right(scope))
-        return any(same(value, loaded(item, "an item")) for item in items if item is not None)
-
-    return run
+_COMPARE = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_OPERATORS = {
+    "-": Function(1, 1, lambda value: as_decimal(value).copy_negate()),
+    "not": Function(1, 1, lambda value: not as_truth(value)),
+    "and": Function(2, None, build=_logic(False)),
+    "or": Function(2, None, build=_logic(True)),
+    "in": Function(2, 2, _in),
+} | {symbol: Function(2, 2, _comparison(symbol, compare)) for symbol, compare in _COMPARE.items()}

@@ -1,6 +1,6 @@
 """The functions of the two dialects: FORMULA for metrics over readings, MAPPING for expressions over event data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -12,10 +12,10 @@ from shared.formula.values import (
     as_decimal,
     as_items,
     as_text,
+    as_truth,
     days_between,
     duration_hours,
     hours_between,
-    kind_of,
     number,
     round_half_up,
     substring,
@@ -52,15 +52,7 @@ def _extreme(choose: Callable[..., Value]) -> Callable[..., Value]:
 
 
 def _if(condition: Closure, then: Closure, otherwise: Closure) -> Closure:
-    def run(scope: Any) -> Value:
-        chosen = condition(scope)
-        if chosen is True:
-            return then(scope)
-        if chosen is False:
-            return otherwise(scope)
-        raise Null(f"if needs true or false, not {kind_of(chosen)}")
-
-    return run
+    return lambda scope: then(scope) if as_truth(condition(scope)) else otherwise(scope)
 
 
 def _coalesce(*options: Closure) -> Closure:
@@ -76,26 +68,19 @@ def _coalesce(*options: Closure) -> Closure:
     return run
 
 
-def _exists(value: Closure) -> Closure:
+def _exists(value: Closure, wanted: Callable[[Value], bool] = lambda _: True) -> Closure:
     def run(scope: Any) -> bool:
         try:
-            value(scope)
+            return wanted(value(scope))
         except Null:
             return False
-        return True
 
     return run
 
 
 def _is_blank(value: Closure) -> Closure:
-    def run(scope: Any) -> bool:
-        try:
-            found = value(scope)
-        except Null:
-            return True
-        return not found.strip() if isinstance(found, str) else isinstance(found, Sequence | Mapping) and not found
-
-    return run
+    filled = _exists(value, lambda found: bool(found.strip() if isinstance(found, str) else found not in ([], (), {})))
+    return lambda scope: not filled(scope)
 
 
 def _joined(separator: str) -> Callable[..., str]:

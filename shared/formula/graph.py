@@ -1,6 +1,7 @@
 """Dependency graphs: node → what it depends on. For formulas, goal trees and value chains."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from shared.errors import Invalid
 
@@ -15,7 +16,12 @@ def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str] | None:
     >>> find_cycle({"a": ["b"], "b": ["a"]})
     ['a', 'b', 'a']
     """
-    return _walk(graph)[1]
+    try:
+        topological_order(graph)
+    except CycleFound as error:
+        path: list[str] = error.more["path"]
+        return path
+    return None
 
 
 def topological_order(graph: Mapping[str, Iterable[str]]) -> list[str]:
@@ -24,35 +30,11 @@ def topological_order(graph: Mapping[str, Iterable[str]]) -> list[str]:
     >>> topological_order({"profit": ["revenue", "cost"], "cost": []})
     ['cost', 'revenue', 'profit']
     """
-    order, cycle = _walk(graph)
-    if cycle:
-        path = " -> ".join(cycle[:20]) + (" -> …" if len(cycle) > 20 else "")
-        raise CycleFound(
-            f"Nothing may depend on itself: {path}.", remedy="Remove one of these dependencies.", path=cycle
-        )
-    return order
-
-
-def _walk(graph: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str] | None]:
-    """Depth-first without recursion: a chain of 100,000 goals must not exhaust the stack."""
-    order: list[str] = []
-    done: set[str] = set()
-    for root in sorted(graph):
-        path: dict[str, Iterator[str]] = {} if root in done else {root: _edges(graph, root)}
-        while path:
-            node, edges = next(reversed(path.items()))
-            target = next(edges, None)
-            if target is None:
-                del path[node]
-                done.add(node)
-                order.append(node)
-            elif target in path:
-                names = list(path)
-                return order, [*names[names.index(target) :], target]
-            elif target not in done:
-                path[target] = _edges(graph, target)
-    return order, None
-
-
-def _edges(graph: Mapping[str, Iterable[str]], node: str) -> Iterator[str]:
-    return iter(sorted(graph.get(node, ())))
+    try:
+        return list(TopologicalSorter({node: sorted(graph[node]) for node in sorted(graph)}).static_order())
+    except CycleError as error:
+        around = error.args[1][:0:-1]  # it names each after what needs it, and the first twice
+        start = around.index(min(around))
+        cycle = [*around[start:], *around[: start + 1]]
+    path = " -> ".join(cycle[:20]) + (" -> …" if len(cycle) > 20 else "")
+    raise CycleFound(f"Nothing may depend on itself: {path}.", remedy="Remove one of these dependencies.", path=cycle)

@@ -1,11 +1,11 @@
 """Units of formulas: what a formula's result is measured in, or why it cannot be computed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal as OneOf
 
-from shared.formula.syntax import Call, Chain, Comparison, Expression, ListOf, Literal, Logic, Name, Node, Unary, fail
+from shared.formula.syntax import COMPARISONS, Call, Chain, Expression, ListOf, Literal, Name, Node, fail
 from shared.units import RATIO, Unit
 
 # Zero and null fit any unit; truth and text fit none.
@@ -38,54 +38,54 @@ class _Inference:
 
     def kind(self, node: Node) -> _Kind:
         match node:
+            case Literal(bool()):
+                return "true or false"
+            case Literal(str()):
+                return "text"
             case Literal(value):
-                return _of_literal(value)
+                return RATIO if value else "zero"
             case Name():
                 return _known(self.unit_of_name(node.text), node.text, node.position)
             case Chain():
                 return self.chain(node)
-            case Comparison(_, left, ListOf(items)):
-                self.joined([left, *items], node.position)
-                return "true or false"
-            case Comparison(_, left, right):
-                self.joined([left, right], node.position)
-                return "true or false"
-            case Logic(_, operands):
-                return self.truth(*operands)
-            case Unary("not", operand):
-                return self.truth(operand)
-            case Unary(_, operand):
-                return self.number(operand)
             case ListOf():
                 fail(node.position, "a list stands only after in.")
             case Call():
                 return self.call(node)
 
     def chain(self, node: Chain) -> _Kind:
-        if node.rest[0].operator in "+-":
-            return self.joined([node.first, *(term.operand for term in node.rest)], node.position, numbers=True)
-        unit = _unit(self.number(node.first))
-        for term in node.rest:
-            factor = _unit(self.number(term.operand))
-            unit = unit * factor if term.operator == "*" else unit / factor
+        if node.rest[0][0] in "+-":
+            return self.joined([node.first, *(operand for _, operand in node.rest)], numbers=True)
+        unit = self.factor(node.first)
+        for symbol, operand in node.rest:
+            unit = unit * self.factor(operand) if symbol == "*" else unit / self.factor(operand)
         return unit
+
+    def factor(self, node: Node) -> Unit:
+        kind = self.number(node)
+        return kind if isinstance(kind, Unit) else RATIO
 
     def call(self, node: Call) -> _Kind:
         name, arguments = node.function, node.arguments
+        if name in ("and", "or", "not"):
+            return self.truth(*arguments)
+        if name in COMPARISONS:
+            last = arguments[1]
+            self.joined([arguments[0], *(last.items if isinstance(last, ListOf) else (last,))])
+            return "true or false"
         if name == "if":
             self.truth(arguments[0])
-            return self.joined(arguments[1:], node.position)
+            return self.joined(arguments[1:])
         if name in _EQUAL_ARGUMENTS:
-            return self.joined(arguments, node.position, numbers=name != "coalesce")
-        if name == "abs" or name == "round":
-            if len(arguments) > 1:
-                self.joined([Literal(Decimal(1), node.position), arguments[1]], node.position)
+            return self.joined(arguments, numbers=name != "coalesce")
+        if name in ("-", "abs", "round"):
+            self.joined([Literal(Decimal(1), node.position), *arguments[1:]])
             return self.number(arguments[0])
         if isinstance(code := arguments[0], Literal) and len(arguments) == 1:
             return _known(self.unit_of_call(name, str(code.value)), f"{name}({code.value})", node.position)
         fail(node.position, f"{name} has no unit.")
 
-    def joined(self, nodes: list[Node] | tuple[Node, ...], position: int, numbers: bool = False) -> _Kind:
+    def joined(self, nodes: Sequence[Node], numbers: bool = False) -> _Kind:
         """The one kind that all nodes share."""
         found: _Kind = "zero"
         for node in nodes:
@@ -114,19 +114,7 @@ class _Inference:
         return "true or false"
 
 
-def _of_literal(value: object) -> _Kind:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, str):
-        return "text"
-    return RATIO if value else "zero"
-
-
 def _known(unit: Unit | None, what: str, position: int) -> Unit:
     if unit is None:
         fail(position, f"the unit of {what[:60]} is not known.", "Define it first.")
     return unit
-
-
-def _unit(kind: _Kind) -> Unit:
-    return kind if isinstance(kind, Unit) else RATIO

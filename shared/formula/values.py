@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from shared.numbers import PATTERN, ROUNDING, add, divide, plain
 from shared.periods import FIRST_YEAR, LAST_YEAR, CalendarInvalid, zone
 
-AnyDate = TypeVar("AnyDate", date, datetime)
 Value = Any  # Decimal | str | bool | date | datetime | list | Mapping
 
 # Data may not smuggle in numbers so long or so small that arithmetic on them becomes slow.
@@ -23,7 +22,7 @@ _EPOCH = re.compile(r"/Date\((-?[0-9]{1,14})(?:[+-][0-9]{4})?\)/")
 _DURATION = re.compile(
     r"P(?:([0-9]{1,6})D)?(?:T(?:([0-9]{1,8})H)?(?:([0-9]{1,8})M)?(?:([0-9]{1,8}(?:\.[0-9]{1,9})?)S)?)?"
 )
-_CLOCK = re.compile(r"([0-9]{2}):?([0-9]{2})(?::?([0-9]{2}))?")
+_CLOCK = re.compile(r"([0-9]{2}):?([0-5][0-9])(?::?([0-5][0-9]))?")
 _FORMAT_LETTERS = {"YYYY": r"(?P<y>[0-9]{4})", "MM": r"(?P<m>[0-9]{2})", "DD": r"(?P<d>[0-9]{2})"}
 _KINDS = {Decimal: "a number", str: "text", bool: "true or false", date: "a date", datetime: "a time", list: "a list"}
 
@@ -45,26 +44,19 @@ class Outcome(NamedTuple):
 
 def loaded(value: object, name: str) -> Value:
     """A value of the data as the language knows it. Raises Null; TypeError for a float, a programming error."""
-    kind = type(value)
-    if kind is str or kind is bool:
-        return value
     if value is None:
         raise Null(f"{name} is null")
-    if isinstance(value, Decimal | int):
-        return _bounded(value, name)
-    if isinstance(value, list | tuple | Mapping | date):
+    if isinstance(value, str | bool | list | tuple | Mapping | date):
         return value
-    raise TypeError(f"{name} is a {kind.__name__}: parse JSON with parse_float=Decimal.")
-
-
-def _bounded(value: Decimal | int, name: str) -> Decimal:
+    if not isinstance(value, Decimal | int):
+        raise TypeError(f"{name} is a {type(value).__name__}: parse JSON with parse_float=Decimal.")
     try:
-        number = _LOADED.plus(Decimal(value))
+        found = _LOADED.plus(Decimal(value))
     except DecimalException:
         raise Null(f"{name} has too many digits") from None
-    if not number.is_finite():
+    if not found.is_finite():
         raise Null(f"{name} is not a number")
-    return number
+    return found
 
 
 def kind_of(value: Value) -> str:
@@ -89,6 +81,13 @@ def as_text(value: Value) -> str:
     if value.__class__ is not str:
         raise Null(f"{shown(value)} is not text")
     return value
+
+
+def as_truth(value: Value) -> bool:
+    """The value, where it is true or false."""
+    if value is True or value is False:
+        return bool(value)
+    raise Null(f"this needs true or false, not {kind_of(value)}")
 
 
 def as_items(value: Value) -> list[Any] | tuple[Any, ...]:
@@ -151,7 +150,8 @@ def to_date(value: Value, layout: Value = "") -> date:
         found = _laid_out(text, as_text(layout)) if layout else _instant(text).date()
     except (ValueError, OverflowError):
         raise Null(f"{shown(value)} is not a date") from None
-    return _in_range(found)
+    _check_year(found)
+    return found
 
 
 def to_timestamp(day: Value, clock: Value = "", layout: Value = "", zone_name: Value = "") -> datetime:
@@ -164,9 +164,14 @@ def to_timestamp(day: Value, clock: Value = "", layout: Value = "", zone_name: V
     """
     if clock or layout or (isinstance(day, date) and not isinstance(day, datetime)):
         found = datetime.combine(to_date(day, layout), datetime.min.time()) + _time_of_day(clock or "000000")
+    elif isinstance(day, datetime):
+        found = day
     else:
-        found = day if isinstance(day, datetime) else _parsed_instant(day)
-    _in_range(found)
+        try:
+            found = _instant(as_text(day).strip())
+        except (ValueError, OverflowError):
+            raise Null(f"{shown(day)} is not a time") from None
+    _check_year(found)
     if found.tzinfo or not zone_name:
         return found
     try:
@@ -205,11 +210,6 @@ def sum_of(items: Value, name: Value) -> Decimal:
     return result
 
 
-def same(a: Value, b: Value) -> bool:
-    """Equality of two scalars of one kind."""
-    return bool(a.__class__ is b.__class__ and a == b)
-
-
 def _instant(text: str) -> datetime:
     if match := _EPOCH.fullmatch(text):
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(match[1]))
@@ -218,17 +218,9 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _parsed_instant(value: Value) -> datetime:
-    try:
-        return _instant(as_text(value).strip())
-    except (ValueError, OverflowError):
-        raise Null(f"{shown(value)} is not a time") from None
-
-
-def _in_range(found: AnyDate) -> AnyDate:
+def _check_year(found: date) -> None:
     if not FIRST_YEAR <= found.year <= LAST_YEAR:
         raise Null(f"the year {found.year} lies outside {FIRST_YEAR} to {LAST_YEAR}")
-    return found
 
 
 def _laid_out(text: str, layout: str) -> date:
@@ -249,15 +241,12 @@ def _layout(layout: str) -> re.Pattern[str]:
 
 
 def _time_of_day(value: Value) -> timedelta:
-    text = as_text(value).strip()
+    text, seconds = as_text(value).strip(), Decimal(-1)
     if text.startswith("P"):
         seconds = _seconds(text)
     elif match := _CLOCK.fullmatch(text):
-        hours, minutes, rest = (int(part or 0) for part in match.groups())
-        seconds = Decimal(hours * 3600 + minutes * 60 + rest if minutes < 60 and rest < 60 else 10**6)
-    else:
-        raise Null(f"{shown(value)} is not a time of day")
-    if seconds > 86400:
+        seconds = Decimal(int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3] or 0))
+    if not 0 <= seconds <= 86400:
         raise Null(f"{shown(value)} is not a time of day")
     return timedelta(microseconds=int(seconds * 10**6))
 
