@@ -66,7 +66,9 @@ class ValueLoopClient:
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at a path, parameters that are None left out. Raises ApiProblem."""
         given = {name: value for name, value in query.items() if value is not None}
-        return self.request("GET", path, params=given).json()
+        return self.request(
+            "GET", path, params=given or None
+        ).json()  # httpx drops the path's own query for an empty one
 
     def put(self, path: str, body: Any, **headers: str) -> Any:
         """Puts a document and gives the answer. Raises ApiProblem."""
