@@ -22,7 +22,7 @@ def test_production_without_a_hand_over_standard_to_marketing_is_listed_as_incom
     node(loop, "hr", kind="support", goal=None, hand_over=None)
     incomplete = loop.settle().get("metrics/chain", period="2025-01")["incomplete"]
     assert [item["node"] for item in incomplete] == ["production"]
-    assert "hand-over" in incomplete[0]["missing"][0]
+    assert "hand-over" in incomplete[0]["lacking"][0]
 
 
 def test_feedback_to_the_start_is_legal_when_it_takes_effect_in_the_next_period(loop: Loop) -> None:
@@ -30,7 +30,7 @@ def test_feedback_to_the_start_is_legal_when_it_takes_effect_in_the_next_period(
     node(loop, "production", "service")
     node(loop, "service", "rd", next_period=True)
     edges = loop.get("metrics/chain", period="2025-01")["edges"]
-    assert {(edge["from"], edge["to"], edge["next_period"]) for edge in edges} == {
+    assert {(edge["source"], edge["target"], edge["next_period"]) for edge in edges} == {
         ("rd", "production", False),
         ("production", "service", False),
         ("service", "rd", True),

@@ -50,9 +50,10 @@ def production(loop: Loop) -> Loop:
 
 
 def accrued(loop: Loop) -> str:
-    (plan,) = loop.settle().get("incentives/people/worker/accruals", period="2025-Q1")["items"]
-    amount: str = plan["amount"]
-    return amount
+    (accrual,) = loop.settle().get("incentives/people/worker/accruals", period="2025-Q1")["accruals"]
+    assert accrual["complete"]
+    total: str = accrual["total"]
+    return total
 
 
 def yield_falls(loop: Loop) -> None:
@@ -62,7 +63,7 @@ def yield_falls(loop: Loop) -> None:
 
 def test_yield_95_to_93_percent_costs_842_11_of_the_bonus(production: Loop) -> None:
     loop = production
-    assert accrued(loop) == "100000.00"
+    assert accrued(loop) == "100000"
     yield_falls(loop)
     assert loop.value("yield_rate") == "0.93"
     assert loop.value("rework_loss") == "200000"
@@ -83,26 +84,29 @@ def test_the_event_leads_up_to_the_bonus(production: Loop) -> None:
     loop = production
     accrued(loop)
     yield_falls(loop)
-    effects = loop.get("metrics/events/effects", source="erp", id="scrap-1")
-    moved = {item["metric"]: item for item in effects["readings"] if item["period"] == "2025-Q1"}
-    assert (moved["yield_rate"]["before"], moved["yield_rate"]["after"]) == ("0.95", "0.93")
-    assert "production" in {item["node"] for item in effects["nodes"]}
-    goals = loop.client.get(moved["yield_rate"]["link"])
-    score = next(item for item in goals["scores"] if item["code"] == "yield")
+    effects = loop.get("metrics/events/effects", source="erp", id="scrap-1")["effects"]
+    reading = next(e for e in effects if e["code"] == "yield_rate" and e["period"] == "2025-Q1")
+    assert (reading["before"], reading["after"]) == ("0.95", "0.93")
+    node = next(e for e in effects if e["what"] == "node")
+    assert node["code"] == "production"
+    assert reading["step"] < node["step"]
+    scores = loop.client.get(reading["links"]["goals"])["scores"]
+    score = next(item for item in scores if item["code"] == "yield")
     assert (score["before"], score["after"]) == ("100", "97.8947368421")
-    drivers = loop.client.get(score["link"])["drivers"]
-    assert [(item["code"], item["before"], item["after"]) for item in drivers] == [("yield", "100", "97.8947368421")]
+    moved = loop.client.get(score["link"])
+    assert (moved["before"], moved["after"]) == ("100", "97.8947368421")
+    assert [(plan["plan"], plan["people"]) for plan in moved["plans"]] == [("plant", 1)]
 
 
 def test_the_bonus_leads_down_to_the_event(production: Loop) -> None:
     loop = production
     yield_falls(loop)
     why = loop.get("incentives/people/worker/accruals/explanation", period="2025-Q1", plan="plant")
-    line = next(line for line in why["lines"] if line["component"] == "yield")
-    score = loop.client.get(line["driver"]["link"])
-    reading = loop.client.get(score["inputs"][0]["link"])
-    good = loop.client.get(next(part["link"] for part in reading["inputs"] if part["metric"] == "good"))
-    assert {item["event"]["id"] for item in good["observations"]} == {"count-1", "scrap-1"}
+    component = next(each for each in why["components"] if each["component"] == "yield")
+    score = loop.client.get(component["links"]["driver"])
+    reading = loop.client.get(next(part["link"] for part in score["inputs"] if part["code"] == "yield_rate"))
+    good = loop.client.get(next(part["link"] for part in reading["inputs"] if part["code"] == "good"))
+    assert {item["id"] for item in good["observations"]["items"]} == {"count-1", "scrap-1"}
 
 
 def test_only_the_person_and_those_above_see_the_bonus(production: Loop) -> None:
@@ -110,7 +114,7 @@ def test_only_the_person_and_those_above_see_the_bonus(production: Loop) -> None
     accrued(loop)
     path = "/incentives/v1/people/worker/accruals"
     for person in ("worker", "boss"):
-        assert loop.speaking_as(person, "employee", "manager").get(path, period="2025-Q1")["items"]
+        assert loop.speaking_as(person, "employee", "manager").get(path, period="2025-Q1")["accruals"]
     for who in (("peer", "employee"), ("peer", "manager"), ("erp", "source"), ("planner", "strategist")):
         with pytest.raises(ApiProblem) as refused:
             loop.speaking_as(*who).get(path, period="2025-Q1")

@@ -42,11 +42,11 @@ def test_the_loss_is_traced_to_the_event_that_caused_it(delays: Loop) -> None:
     loss = loop.get("metrics/readings/explanation", metric="stop_loss", **where)
     hours = loop.client.get(link_to(loss, "stop_hours"))
     days = loop.client.get(link_to(hours, "delay_days"))
-    assert [event["event"]["id"] for event in days["observations"]] == ["receipt-17"]
+    assert [event["id"] for event in days["observations"]["items"]] == ["receipt-17"]
 
 
 def link_to(explanation: dict[str, Any], metric: str) -> str:
-    return next(part["link"] for part in explanation["inputs"] if part["metric"] == metric)
+    return next(part["link"] for part in explanation["inputs"] if part["code"] == metric)
 
 
 def test_a_linkage_that_does_not_end_in_money_is_refused(delays: Loop) -> None:
