@@ -70,16 +70,14 @@ def parse_curve(mapping: Mapping[str, object]) -> Curve:
     kind = mapping.get("kind")
     if not isinstance(kind, str) or kind not in _MEMBERS:
         raise CurveInvalid("A curve is linear, interpolated or step.", field="kind")
-    if unknown := set(mapping) - _MEMBERS[kind] - {"kind", "floor", "cap"}:
-        raise CurveInvalid(
-            f"A curve of kind {kind} has no member {sorted(unknown)[0][:40]!r}.", field=sorted(unknown)[0]
-        )
-    points = [_point(item, f"points.{i}") for i, item in enumerate(_list(mapping, "points"))]
-    bands = [_band(item, f"bands.{i}") for i, item in enumerate(_list(mapping, "bands"))]
-    slope = _optional(mapping.get("slope"), "slope")
-    floor, cap = _optional(mapping.get("floor"), "floor"), _optional(mapping.get("cap"), "cap")
-    one = Decimal(1) if slope is None else slope
-    return validate(Curve(cast(CurveKind, kind), tuple(points), tuple(bands), one, floor, cap))
+    if unknown := sorted(set(mapping) - _MEMBERS[kind] - {"kind", "floor", "cap"}):
+        raise CurveInvalid(f"A curve of kind {kind} has no member {unknown[0][:40]!r}.", field=unknown[0])
+    numbers = {
+        name: _number(mapping[name], name) for name in ("slope", "floor", "cap") if mapping.get(name) is not None
+    }
+    points = tuple(_point(item, f"points.{i}") for i, item in enumerate(_list(mapping, "points")))
+    bands = tuple(_band(item, f"bands.{i}") for i, item in enumerate(_list(mapping, "bands")))
+    return validate(Curve(cast(CurveKind, kind), points, bands, **numbers))
 
 
 def validate(curve: Curve) -> Curve:
@@ -109,29 +107,11 @@ def evaluate(curve: Curve, x: Decimal) -> CurveResult:
 
 def top(curve: Curve) -> Decimal | None:
     """The highest value the curve can give; None where nothing bounds it."""
-    highest: Decimal | None = None
-    if curve.kind == "interpolated":
-        highest = max(point.y for point in curve.points)
-    if curve.kind == "step":
-        highest = max(band.value for band in curve.bands)
-    if highest is None:
+    values = [point.y for point in curve.points] + [band.value for band in curve.bands]
+    if not values:
         return curve.cap
-    highest = highest if curve.cap is None else min(highest, curve.cap)
+    highest = max(values) if curve.cap is None else min(max(values), curve.cap)
     return highest if curve.floor is None else max(highest, curve.floor)
-
-
-def as_mapping(curve: Curve) -> dict[str, object]:
-    """The curve as canonical JSON; `parse_curve` reads it back as an equal curve."""
-    body: dict[str, object] = {"kind": curve.kind}
-    if curve.kind == "linear":
-        body["slope"] = plain(curve.slope)
-    if curve.kind == "interpolated":
-        body["points"] = [[plain(point.x), plain(point.y)] for point in curve.points]
-    if curve.kind == "step":
-        body["bands"] = [
-            {"from": _plain(band.start), "to": _plain(band.end), "value": plain(band.value)} for band in curve.bands
-        ]
-    return body | {name: plain(d) for name, d in (("floor", curve.floor), ("cap", curve.cap)) if d is not None}
 
 
 def _linear(curve: Curve, x: Decimal) -> CurveResult:
@@ -199,22 +179,16 @@ def _list(mapping: Mapping[str, object], name: str) -> Sequence[Any]:
 
 
 def _point(item: object, field: str) -> Point:
-    if isinstance(item, Mapping) and set(item) == {"x", "y"}:
-        item = [item["x"], item["y"]]
     if not isinstance(item, list | tuple) or len(item) != 2:
-        raise CurveInvalid('A point is a pair ["0.8", "0"] or an object with x and y.', field=field)
+        raise CurveInvalid('A point is a pair ["0.8", "0"].', field=field)
     return Point(_number(item[0], f"{field}.x"), _number(item[1], f"{field}.y"))
 
 
 def _band(item: object, field: str) -> Band:
     if not isinstance(item, Mapping) or "value" not in item or not set(item) <= {"from", "to", "value"}:
         raise CurveInvalid("A band has from, to and value.", field=field)
-    start, end = _optional(item.get("from"), f"{field}.from"), _optional(item.get("to"), f"{field}.to")
+    start, end = (None if item.get(name) is None else _number(item[name], f"{field}.{name}") for name in ("from", "to"))
     return Band(start, end, _number(item["value"], f"{field}.value"))
-
-
-def _optional(value: object, field: str) -> Decimal | None:
-    return None if value is None else _number(value, field)
 
 
 def _number(value: object, field: str) -> Decimal:
@@ -227,8 +201,6 @@ def _number(value: object, field: str) -> Decimal:
 
 
 def _range(band: Band) -> str:
-    return f"from {_plain(band.start) or 'below'} to {_plain(band.end) or 'above'}"
-
-
-def _plain(d: Decimal | None) -> str | None:
-    return None if d is None else plain(d)
+    start = "below" if band.start is None else plain(band.start)
+    end = "above" if band.end is None else plain(band.end)
+    return f"from {start} to {end}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from shared.errors import Invalid
-from shared.numbers import ROUNDING, add, plain, subtract, total
+from shared.numbers import ROUNDING, add, plain, total
 
 # ISO 4217, list one, as of 2026; bullion, testing codes and "no currency" are left out: nobody is paid in them.
 _ACTIVE = """
@@ -23,14 +23,11 @@ ZWL
 """
 _CURRENCIES = frozenset((_ACTIVE + _WITHDRAWN).split())
 _MINOR_DIGITS = {
-    digits: frozenset(codes.split())
-    for digits, codes in {
-        0: "BEF BIF BYR CLP DJF ESP GNF GRD ISK ITL JPY KMF KRW LUF PTE PYG RWF TRL UGX UYI VND VUV XAF XOF XPF",
-        3: "BHD IQD JOD KWD LYD OMR TND",
-        4: "CLF UYW",
-    }.items()
+    0: "BEF BIF BYR CLP DJF ESP GNF GRD ISK ITL JPY KMF KRW LUF PTE PYG RWF TRL UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
 }
-_DIGITS_OF = {code: digits for digits, codes in _MINOR_DIGITS.items() for code in codes}
+_DIGITS_OF = {code: digits for digits, codes in _MINOR_DIGITS.items() for code in codes.split()}
 
 
 class UnknownCurrency(Invalid):
@@ -70,24 +67,21 @@ class Money:
         minor_digits(self.currency)
 
     def __add__(self, other: "Money") -> "Money":
-        return Money(add(self.amount, self._same(other).amount), self.currency)
+        if other.currency != self.currency:
+            raise CurrencyMismatch(
+                f"{self.currency} and {other.currency} cannot be added or subtracted.",
+                remedy="Convert one of them first.",
+            )
+        return Money(add(self.amount, other.amount), self.currency)
 
     def __sub__(self, other: "Money") -> "Money":
-        return Money(subtract(self.amount, self._same(other).amount), self.currency)
+        return self + -other
 
     def __neg__(self) -> "Money":
         return Money(self.amount.copy_negate(), self.currency)
 
     def __str__(self) -> str:
         return f"{plain(self.amount)} {self.currency}"
-
-    def _same(self, other: "Money") -> "Money":
-        if other.currency != self.currency:
-            raise CurrencyMismatch(
-                f"{self.currency} and {other.currency} cannot be added or subtracted.",
-                remedy="Convert one of them first.",
-            )
-        return other
 
 
 def round_money(amount: Decimal, currency: str) -> Decimal:

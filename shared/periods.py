@@ -77,10 +77,15 @@ def period_of(calendar: Calendar, kind: PeriodKind, moment: date | datetime) -> 
     >>> period_of(Calendar("Asia/Shanghai", 4), "quarter", date(2024, 5, 1)).label
     '2025-Q1'
     """
-    if kind == "shift":
-        return _shift_at(calendar, moment)
-    day = business_day(calendar, moment) if isinstance(moment, datetime) else moment
-    return _period(calendar.fiscal_year_start_month, kind, day)
+    if not isinstance(moment, datetime):
+        if kind == "shift":
+            raise PeriodInvalid("A day holds three shifts.", remedy="Give the time of day as well.")
+        return _period(calendar.fiscal_year_start_month, kind, moment)
+    local = _local(calendar, moment)
+    if kind != "shift":
+        return _period(calendar.fiscal_year_start_month, kind, local.date())
+    hours = local.hour - calendar.shift_start_hour
+    return _shift(calendar, local.date() if hours >= 0 else local.date() - _DAY, hours % 24 // SHIFT_HOURS + 1)
 
 
 def business_day(calendar: Calendar, moment: datetime) -> date:
@@ -105,18 +110,18 @@ def parse_period(calendar: Calendar, label: str) -> Period:
 
 def previous(calendar: Calendar, period: Period) -> Period:
     """The period of the same kind just before."""
-    if period.kind == "shift":
-        number = _number(period)
-        return _shift(calendar, period.start, number - 1) if number > 1 else _shift(calendar, period.start - _DAY, 3)
-    return period_of(calendar, period.kind, period.start - _DAY)
+    if period.kind != "shift":
+        return period_of(calendar, period.kind, period.start - _DAY)
+    number = _number(period)
+    return _shift(calendar, period.start if number > 1 else period.start - _DAY, (number + 1) % 3 + 1)
 
 
 def next_(calendar: Calendar, period: Period) -> Period:
     """The period of the same kind just after."""
-    if period.kind == "shift":
-        number = _number(period)
-        return _shift(calendar, period.start, number + 1) if number < 3 else _shift(calendar, period.end, 1)
-    return period_of(calendar, period.kind, period.end)
+    if period.kind != "shift":
+        return period_of(calendar, period.kind, period.end)
+    number = _number(period)
+    return _shift(calendar, period.start if number < 3 else period.end, number % 3 + 1)
 
 
 def same_last_year(calendar: Calendar, period: Period) -> Period:
@@ -159,21 +164,20 @@ def days(period: Period) -> int:
 def _local(calendar: Calendar, moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise PeriodInvalid("A time without an offset names no instant.", remedy="Add the offset, such as Z or +08:00.")
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise _out_of_range()
+    _check_year(moment.year)
     return moment.astimezone(zone(calendar.time_zone))
 
 
-def _out_of_range() -> PeriodInvalid:
-    return PeriodInvalid(
-        f"Dates lie in the years {FIRST_YEAR} to {LAST_YEAR}.", remedy="Check the date for a typing error."
-    )
+def _check_year(year: int) -> None:
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise PeriodInvalid(
+            f"Dates lie in the years {FIRST_YEAR} to {LAST_YEAR}.", remedy="Check the date for a typing error."
+        )
 
 
 @lru_cache(maxsize=65536)
 def _period(first_month: int, kind: PeriodKind, day: date) -> Period:
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise _out_of_range()
+    _check_year(day.year)
     if kind == "day":
         return Period(kind, day, day + _DAY, day.isoformat())
     if kind == "week":
@@ -202,8 +206,7 @@ def _first_of(index: int) -> date:
 def _parsed(calendar: Calendar, match: re.Match[str]) -> Period:
     part = {name: int(text) for name, text in match.groupdict().items() if text}
     year, first_month = part["y"], calendar.fiscal_year_start_month
-    if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise _out_of_range()
+    _check_year(year)
     if "w" in part:
         return _period(first_month, "week", date.fromisocalendar(year, part["w"], 4))
     if "m" in part:
@@ -212,20 +215,8 @@ def _parsed(calendar: Calendar, match: re.Match[str]) -> Period:
             return _shift(calendar, day, part["s"])
         return _period(first_month, "day" if "d" in part else "month", day)
     index = (year if first_month == 1 else year - 1) * 12 + first_month - 1
-    if "q" in part:
-        return _of_months("quarter", first_month, index + 3 * (part["q"] - 1))
-    if "h" in part:
-        return _of_months("half_year", first_month, index + 6 * (part["h"] - 1))
-    return _of_months("year", first_month, index)
-
-
-def _shift_at(calendar: Calendar, moment: date | datetime) -> Period:
-    if not isinstance(moment, datetime):
-        raise PeriodInvalid("A day holds three shifts.", remedy="Give the time of day as well.")
-    local = _local(calendar, moment)
-    hours = local.hour - calendar.shift_start_hour
-    day = local.date() if hours >= 0 else local.date() - _DAY
-    return _shift(calendar, day, hours % 24 // SHIFT_HOURS + 1)
+    kind: PeriodKind = "quarter" if "q" in part else "half_year" if "h" in part else "year"
+    return _of_months(kind, first_month, index + _MONTHS[kind] * (part.get("q", part.get("h", 1)) - 1))
 
 
 def _shift(calendar: Calendar, day: date, number: int) -> Period:
@@ -235,14 +226,8 @@ def _shift(calendar: Calendar, day: date, number: int) -> Period:
 @lru_cache(maxsize=65536)
 def _shift_of(zone_name: str, start_hour: int, day: date, number: int) -> Period:
     begin = start_hour + SHIFT_HOURS * (number - 1)
-    return Period(
-        "shift",
-        day,
-        day + _DAY,
-        f"{day.isoformat()}-S{number}",
-        _instant(zone_name, day, begin),
-        _instant(zone_name, day, begin + SHIFT_HOURS),
-    )
+    bounds = (_instant(zone_name, day, hour) for hour in (begin, begin + SHIFT_HOURS))
+    return Period("shift", day, day + _DAY, f"{day.isoformat()}-S{number}", *bounds)
 
 
 def _instant(zone_name: str, day: date, hour: int) -> datetime:

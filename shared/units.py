@@ -22,10 +22,6 @@ class UnitUnknown(Invalid):
     """The text does not name a unit."""
 
 
-class UnitMismatch(Invalid):
-    """Two units that must be equal are not."""
-
-
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A product of base symbols, sorted by symbol, none with power zero. `str()` gives the canonical text."""
@@ -41,8 +37,9 @@ class Unit:
     def __str__(self) -> str:
         if not self.powers:
             return "ratio"
-        above = "*".join(_text(symbol, power) for symbol, power in self.powers if power > 0)
-        return (above or "1") + "".join("/" + _text(symbol, -power) for symbol, power in self.powers if power < 0)
+        texts = [(symbol if abs(power) == 1 else f"{symbol}^{abs(power)}", power) for symbol, power in self.powers]
+        above = "*".join(text for text, power in texts if power > 0)
+        return (above or "1") + "".join(f"/{text}" for text, power in texts if power < 0)
 
 
 RATIO = Unit()
@@ -71,21 +68,14 @@ def parse_unit(text: str) -> Unit:
     return unit
 
 
-def same_unit(a: Unit, b: Unit) -> Unit:
-    """The unit, where both are equal. Raises UnitMismatch naming both."""
-    if a != b:
-        raise UnitMismatch(f"The units {a} and {b} cannot be added or compared.", field="unit")
-    return a
-
-
 def is_money(unit: Unit) -> bool:
     """Whether amounts in this unit are money: one currency, or `money` where any currency is meant."""
-    return len(unit.powers) == 1 and unit.powers[0][1] == 1 and _is_money_symbol(unit.powers[0][0])
+    return any(unit == Unit(((symbol, 1),)) and (symbol == "money" or is_currency(symbol)) for symbol, _ in unit.powers)
 
 
 def is_duration(unit: Unit) -> bool:
     """Whether the unit is d, h, min or s."""
-    return len(unit.powers) == 1 and unit.powers[0][1] == 1 and unit.powers[0][0] in _SECONDS
+    return any(unit == Unit(((symbol, 1),)) for symbol in _SECONDS)
 
 
 def accepts(declared: Unit, actual: Unit) -> bool:
@@ -131,11 +121,3 @@ def _factor(token: str, text: str) -> Unit:
             remedy="Use a currency (CNY), money, d, h, min, s, a lower-case name (pcs) or a compound such as CNY/h.",
         )
     return Unit(((symbol, int(match[2] or 1)),))
-
-
-def _text(symbol: str, power: int) -> str:
-    return symbol if power == 1 else f"{symbol}^{power}"
-
-
-def _is_money_symbol(symbol: str) -> bool:
-    return symbol == "money" or is_currency(symbol)

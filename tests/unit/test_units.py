@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 from shared.units import (
     MONEY,
     RATIO,
-    UnitMismatch,
     UnitUnknown,
     accepts,
     convert,
     is_duration,
     is_money,
     parse_unit,
-    same_unit,
 )
 
 D = Decimal
@@ -56,12 +54,6 @@ def test_multiplying_and_dividing_are_inverse(a, b) -> None:
     assert a / a == RATIO
     assert a * b == b * a
     assert parse_unit(str(a)) == a
-
-
-def test_different_units_do_not_meet_and_both_are_named() -> None:
-    assert same_unit(parse_unit("h"), parse_unit("h")) == parse_unit("h")
-    with pytest.raises(UnitMismatch, match="CNY and h"):
-        same_unit(parse_unit("CNY"), parse_unit("h"))
 
 
 def test_money_and_durations_are_recognised() -> None:
