@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from services.cli_options import console, local_token, settings_with
+from services.cli_options import local_token, settings_with
 from services.client import SERVICES, ValueLoopClient
 
 COMPANY = "ev-maker"
@@ -17,6 +18,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "ev-maker"
 EVERY_ROLE = ["admin", "strategist", "analyst", "compensation", "finance", "auditor"]
 
 app = typer.Typer()
+# A log file is no terminal, and 80 columns would cut the trees.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 @app.command()

@@ -126,11 +126,11 @@ class Story:
     def quarter_ends(self) -> None:
         self.title("5  The quarter ends", "Time reaches April. Gaps of more than 10 % open a case, once.")
         self.tick("2025-04-01T00:00:00+08:00")
-        table = Table("case", "goal", "actual", "target", "gap", "owner", "plan due", box=None, pad_edge=False)
+        table = Table("case", "actual", "target", "gap", "owner", "plan due", box=None, pad_edge=False)
         for case in self.client.items("/reviews/v1/cases"):
             cause = self.client.get(f"/reviews/v1/cases/{case['id']}")["causes"][0]
             table.add_row(
-                case["id"], case["goal_name"], shown(cause["actual"]), shown(cause["target"]),
+                case["id"], shown(cause["actual"]), shown(cause["target"]),
                 shown(cause["gap"], "ratio"), case["owner"], case["due"],
             )  # fmt: skip
         self.console.print(table)
@@ -179,7 +179,7 @@ class Story:
         why = self.client.get(path, period=QUARTER, plan=plan)
         accrual = why["accrual"]
         tree = Tree(f"[bold]{accrual['total']} {accrual['currency']}[/] for {accrual['plan_name']}")
-        for step in why["person"]:
+        for step in (each for each in why["person"] if each["how"] != "× 1"):
             tree.add(f"[dim]{step['step']}: {shown(step['value'])} ({step['how']})[/]")
         driver = {each["component"]: each["links"].get("driver") for each in why["components"]}
         for line in accrual["lines"]:
@@ -267,7 +267,7 @@ class Story:
         self.say(what)
 
     def say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=False)
+        self.console.print(text)
 
     def tick(self, instant: str) -> None:
         self.client.wait_until_settled()
