@@ -1,0 +1,306 @@
+"""Facts in, observations and their effect on cells out. Everything here holds the company's lock."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from services.metrics.mappings.rules import EventFacts, Fact, Fault
+from services.metrics.observations import store
+from services.metrics.observations.rules import (
+    DURATIONS,
+    CellKey,
+    Observation,
+    Rank,
+    Standing,
+    differences,
+    floors,
+    measure,
+    standings,
+)
+from services.metrics.observations.store import Stored
+from services.metrics.readings import store as readings
+from services.metrics.readings.handlers import apply, derived_defined, marked, refold, roll
+from services.metrics.readings.rules import Definitions, Tree
+from shared.contracts.metrics import Metric
+from shared.database.unit_of_work import UnitOfWork
+from shared.numbers import plain
+from shared.service import Received
+
+Place = tuple[int, int]
+
+
+def fold(uow: UnitOfWork, company: str, batch: Sequence[EventFacts]) -> dict[Place, list[str]]:
+    """Makes observations of the facts of events and folds them; an event that was folded before is compared with that.
+
+    Returns, by (partition, pos), the references that facts wait for: `metric:CODE`, `unit:CODE`, `person:CODE`,
+    `currency:blank`, `rate:FROM-TO`, `conversion:FROM-TO`, `company`. Facts that cannot be measured at all are added to
+    the event's own `faults`.
+    """
+    change = uow.lock_company(company)
+    found = readings.definitions(uow, company)
+    tree = readings.tree_with(uow, company, found, {fact.subject for event in batch for fact in event.facts})
+    wanted, waits = _judged(found, tree, batch)
+    before = store.of_events(uow, company, [(event.partition, event.pos) for event in batch])
+    gone, fresh = _compared(before, wanted)
+    _replace(uow, company, change, found, gone, fresh)
+    return waits
+
+
+def _judged(
+    found: Definitions, tree: Tree, batch: Sequence[EventFacts]
+) -> tuple[list[Observation], dict[Place, list[str]]]:
+    wanted: list[Observation] = []
+    waits: dict[Place, list[str]] = {}
+    for event in batch:
+        references: dict[str, None] = {}
+        for fact in event.facts:
+            outcome = _observed(found, tree, event, fact)
+            if isinstance(outcome, Observation):
+                wanted.append(outcome)
+            elif isinstance(outcome, str):
+                references[outcome] = None
+            else:
+                event.faults.append(outcome)
+        if references:
+            waits[event.partition, event.pos] = list(references)
+    return wanted, waits
+
+
+def _observed(found: Definitions, tree: Tree, event: EventFacts, fact: Fact) -> Observation | str | Fault:
+    """The observation of a fact; or the reference it waits for; or what is wrong with it."""
+    if found.calendar is None:
+        return "company"
+    metric = found.latest.get(fact.metric)
+    if metric is None:
+        return f"metric:{fact.metric}"
+    if metric.formula:
+        return _fault(fact, "metric", f"{fact.metric} is derived by a formula: no observation feeds it")
+    if fact.effect not in ("retract", "open"):  # these never count themselves, so whom they are about decides nothing
+        unknown = tree.path(fact.subject, fact.day)[1]
+        if unknown is not None:
+            return unknown
+    measured = measure(found, metric, fact.effect, fact.value, fact.unit, fact.day)
+    if measured.waits:
+        return measured.waits
+    if measured.fault:
+        return _fault(fact, *measured.fault)
+    dims = fact.dimensions if measured.currency is None else {**fact.dimensions, "currency": measured.currency}
+    return Observation(
+        event.partition, event.pos, event.source, event.id, event.time, fact.mapping, fact.mapping_version, fact.item,
+        fact.rule, fact.metric, fact.effect, fact.subject, fact.at, fact.day, measured.value, measured.member,
+        plain(fact.value) if isinstance(fact.value, Decimal) else fact.value, fact.unit, fact.key, fact.document,
+        _canonical(tuple(sorted(dims.items()))), fact.revision,
+    )  # fmt: skip
+
+
+def _fault(fact: Fact, place: str, reason: str) -> Fault:
+    return Fault(fact.mapping, fact.item, fact.rule, place, reason)
+
+
+@lru_cache(maxsize=65536)
+def _canonical(dimensions: tuple[tuple[str, str], ...]) -> str:
+    return msgspec.json.encode(dict(dimensions)).decode()
+
+
+def _compared(before: Sequence[Stored], wanted: Sequence[Observation]) -> tuple[list[Stored], list[Observation]]:
+    """What of earlier observations is gone, and what is new; equal ones stay untouched."""
+    if not before:
+        return [], list(wanted)
+    kept = {(each.partition, each.pos, *each.content) for each in wanted}
+    known = {(each.partition, each.pos, *each.content) for _, each, _ in before}
+    gone = [stored for stored in before if (stored[1].partition, stored[1].pos, *stored[1].content) not in kept]
+    return gone, [each for each in wanted if (each.partition, each.pos, *each.content) not in known]
+
+
+@dataclass
+class _Step:
+    """Rows that end and rows that begin with one change."""
+
+    removed: list[tuple[Observation, Standing]] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    added: list[tuple[Observation, Standing]] = field(default_factory=list)
+
+    def end(self, stored: Stored) -> None:
+        self.ids.append(stored[0])
+        self.removed.append(stored[1:])
+
+
+def _replace(
+    uow: UnitOfWork, company: str, change: int, found: Definitions, gone: Sequence[Stored], fresh: Sequence[Observation]
+) -> None:
+    """Takes observations out and puts others in; whatever shares a key or document with them is judged again."""
+    if not gone and not fresh:
+        return
+    step = _Step()
+    for stored in gone:
+        step.end(stored)
+    others, below = _related(uow, company, gone, fresh)
+    judged = [*fresh, *(stored[1] for stored in others)]
+    units = {each.metric: found.latest[each.metric].unit for each in judged if each.effect in DURATIONS}
+    verdicts = standings(judged, below, units)
+    step.added.extend(zip(fresh, verdicts, strict=False))
+    for stored, verdict in zip(others, verdicts[len(fresh) :], strict=True):
+        if verdict != stored[2]:
+            step.end(stored)
+            step.added.append((stored[1], verdict))
+    _carry_out(uow, company, change, found, step)
+
+
+def _carry_out(uow: UnitOfWork, company: str, change: int, found: Definitions, step: _Step) -> None:
+    store.write(uow, company, change, step.ids, step.added)
+    changes = differences(step.removed, step.added)
+    tree = readings.tree_with(uow, company, found, {key[1] for key in changes})
+    apply(uow, company, found, tree, changes)
+
+
+def _related(
+    uow: UnitOfWork, company: str, gone: Sequence[Stored], fresh: Sequence[Observation]
+) -> tuple[list[Stored], dict[tuple[str, str], Rank]]:
+    """Every other observation whose standing may depend on these, with the floors of all documents among them."""
+    leaving = {stored[0] for stored in gone}
+    touched = [*fresh, *(stored[1] for stored in gone)]
+    documents = {each.document for each in touched if each.document is not None}
+    found = {stored[0]: stored for stored in store.of_documents(uow, company, documents)}
+    keys = {(each.metric, each.key) for each in (*touched, *(s[1] for s in found.values())) if each.key is not None}
+    found |= {stored[0]: stored for stored in store.of_keys(uow, company, keys)}
+    others = [stored for number, stored in sorted(found.items()) if number not in leaving]
+    # Those that only share a key may stand in documents that nobody touched: read for their floors alone.
+    apart = {s[1].document for s in others if s[1].document is not None} - documents
+    beside = [stored[1] for stored in store.of_documents(uow, company, apart)]
+    return others, floors([*fresh, *(stored[1] for stored in others), *beside])
+
+
+# --- the organisation ---
+
+
+def organisation_changed(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """Units or people have new versions: roll-ups of old and new superiors move by what the days concerned hold."""
+    for company in sorted({event.company for event in events}):
+        mine = [event for event in events if event.company == company]
+        kind = "unit" if mine[0].event.content.KIND == "units" else "person"
+        versions = {(f"{kind}:{event.event.code}", event.event.version) for event in mine}
+        reorganise(uow, company, versions, min(event.event.content.effective_from for event in mine))
+
+
+def reorganise(uow: UnitOfWork, company: str, versions: Iterable[tuple[str, int]], from_day: date) -> None:
+    """Moves what the new versions of subjects move: from what is above them without these versions, to what is now.
+
+    Only roll-ups of superiors lost or won change, and only from `from_day` on.
+    """
+    uow.lock_company(company)
+    found, new = readings.definitions(uow, company), set(versions)
+    if found.calendar is None or not uow.value("SELECT EXISTS (SELECT FROM cell WHERE company = :c)", c=company):
+        return
+    below = found.tree.ever_below({subject for subject, _ in new})
+    below |= readings.people_ever_in(uow, company, [subject for subject in below if subject.startswith("unit:")])
+    cells = readings.cells_of(uow, company, below, from_day)
+    subjects = {cell.subject for cell in cells}
+    after = readings.tree_with(uow, company, found, subjects)
+    before = readings.tree_before(uow, company, subjects, new)
+    minus: dict[CellKey, tuple[int, Decimal]] = {}
+    plus: dict[CellKey, tuple[int, Decimal]] = {}
+    for cell in cells:
+        if before.path(cell.subject, cell.day) != after.path(cell.subject, cell.day):
+            minus[cell[:5]] = (-cell.n, cell.total.copy_negate())
+            plus[cell[:5]] = (cell.n, cell.total)
+    roll(uow, company, found, [(before, minus), (after, plus)])
+
+
+# --- settings by which observations are measured ---
+
+
+def metrics_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """A metric has a new version. What already feeds it is measured, folded and derived by it."""
+    for event in events:
+        company, code = event.company, event.event.code
+        found = readings.definitions(uow, company)
+        # Later versions may be recorded already, so it is not the one before this that tells what was folded.
+        if found.calendar and any(_folds(each) != _folds(found.latest[code]) for each in found.metrics.every(code)):
+            _remeasure(uow, company, store.of_metrics(uow, company, [code]))
+            rebuild(uow, company, code)
+        derived_defined(uow, company, code)
+
+
+def _folds(metric: Metric) -> tuple[object, ...]:
+    return metric.unit, metric.over_time, metric.across_subjects, sorted(metric.grains), metric.formula is None
+
+
+def rebuild(uow: UnitOfWork, company: str, code: str) -> None:
+    """Folds cells and roll-ups of a metric anew from its observations."""
+    found = readings.definitions(uow, company)
+    keys = readings.rebuild_cells(uow, company, [code])
+    if metric := found.base(code):
+        cells = readings.cells_in(uow, company, {readings.Span(code, date.min, date.max)})
+        tree = readings.tree_with(uow, company, found, {cell.subject for cell in cells})
+        anew = {
+            (code, above, kind, found.period(kind, cell.day).start)
+            for cell in cells
+            for above in tree.path(cell.subject, cell.day)[0]
+            for kind in metric.grains
+        }
+        refold(uow, company, found, anew)
+        keys |= anew
+    marked(uow, company).rollups |= keys
+
+
+def rates_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """A rate has a new version: amounts converted by the one it replaces are converted again."""
+    for event in events:
+        rate = event.event.content
+        _convert_again(uow, event, rate.from_currency, rate.to_currency)
+
+
+def conversions_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """A factor between units has a new version, and is used both ways."""
+    for event in events:
+        content = event.event.content
+        for pair in ((content.from_unit, content.to_unit), (content.to_unit, content.from_unit)):
+            _convert_again(uow, event, *pair)
+
+
+def _convert_again(uow: UnitOfWork, event: Received, from_unit: str, to_unit: str) -> None:
+    found = readings.definitions(uow, event.company)
+    metrics = [code for code, metric in found.latest.items() if metric.unit == to_unit and not metric.formula]
+    start = event.event.content.effective_from
+    if metrics:
+        _remeasure(uow, event.company, store.of_metrics(uow, event.company, metrics, from_unit, start))
+
+
+def _remeasure(uow: UnitOfWork, company: str, stored: Sequence[Stored]) -> None:
+    """Measures observations by the settings as they now are; what cannot be measured any more waits."""
+    found, change = readings.definitions(uow, company), uow.lock_company(company)
+    gone: list[Stored] = []
+    fresh: list[Observation] = []
+    waits: set[tuple[str, int, int]] = set()
+    for each in stored:
+        again = _measured_again(found, each[1])
+        if again != each[1]:
+            gone.append(each)
+            fresh.extend([again] if isinstance(again, Observation) else [])
+        if isinstance(again, str):
+            waits.add((again, each[1].partition, each[1].pos))
+    _replace(uow, company, change, found, gone, fresh)
+    store.wait(uow, company, waits)
+
+
+def _measured_again(found: Definitions, each: Observation) -> Observation | str | None:
+    metric = found.latest[each.metric]
+    if metric.formula:  # kept, in case it becomes a base metric again
+        return each
+    value: Decimal | str | None = each.source_value
+    if value is not None and metric.over_time != "distinct":
+        with suppress(ArithmeticError):  # text stays text, which a number is not measured from
+            value = Decimal(value)
+    measured = measure(found, metric, each.effect, value, each.source_unit, each.day)
+    if measured.waits or measured.fault:
+        return measured.waits
+    dims: Mapping[str, str] = msgspec.json.decode(each.dims)
+    if measured.currency or (metric.unit != "money" and dims.get("currency") == each.source_unit):
+        kept = {name: text for name, text in dims.items() if name != "currency"}
+        dims = {**kept, "currency": measured.currency} if measured.currency else kept
+    return replace(each, value=measured.value, member=measured.member, dims=_canonical(tuple(sorted(dims.items()))))

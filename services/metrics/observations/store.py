@@ -1,0 +1,189 @@
+"""Observations in the database: one statement however many there are."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from services.metrics.observations.rules import COUNTS, DURATIONS, Observation, Standing
+from services.metrics.readings.store import records
+from shared.database.unit_of_work import UnitOfWork
+
+_COLUMNS = (
+    "partition", "pos", "source", "event_id", "event_time", "mapping", "mapping_version", "item", "rule", "metric",
+    "effect", "subject", "at", "day", "value", "member", "source_value", "source_unit", "key", "document", "dims",
+    "revision",
+)  # fmt: skip
+_SELECT = f"SELECT o.id, o.state, o.mate, {', '.join('o.' + column for column in _COLUMNS)} FROM observation o "
+Stored = tuple[int, Observation, Standing]
+
+
+def _stored(rows: Sequence[Any]) -> list[Stored]:
+    found = []
+    for row in rows:
+        number, state, mate, *values = row
+        each = Observation(*values)
+        standing = Standing(state, each.value if state == COUNTS else None, mate)
+        if each.effect in DURATIONS:  # its value is the duration: what it stands for, not what it says
+            values[14] = None
+            each = Observation(*values)
+        found.append((number, each, standing))
+    return found
+
+
+def of_events(uow: UnitOfWork, company: str, places: Sequence[tuple[int, int]]) -> list[Stored]:
+    """What events were folded into before. New events are recognised by standing after all others."""
+    rows = uow.rows(
+        "SELECT p, coalesce((SELECT max(pos) FROM observation WHERE company = :company AND partition = p), -1) "
+        "FROM unnest(CAST(:partitions AS int[])) AS p",
+        company=company, partitions=sorted({partition for partition, _ in places}),
+    )  # fmt: skip
+    last: dict[int, int] = dict(map(tuple, rows))
+    again = [(partition, pos) for partition, pos in places if pos <= last[partition]]
+    if not again:
+        return []
+    return _stored(
+        uow.rows(
+            _SELECT + "JOIN unnest(CAST(:partitions AS int[]), CAST(:positions AS bigint[])) AS e(partition, pos) "
+            "ON o.partition = e.partition AND o.pos = e.pos WHERE o.company = :company AND o.removed IS NULL",
+            company=company, partitions=[each[0] for each in again], positions=[each[1] for each in again],
+        )
+    )  # fmt: skip
+
+
+def of_documents(uow: UnitOfWork, company: str, documents: Collection[str]) -> list[Stored]:
+    """Everything that stands in documents."""
+    if not documents:
+        return []
+    return _stored(
+        uow.rows(
+            _SELECT + "WHERE o.company = :company AND o.document = ANY(:documents) AND o.removed IS NULL",
+            company=company, documents=sorted(documents),
+        )
+    )  # fmt: skip
+
+
+def of_keys(uow: UnitOfWork, company: str, keys: Collection[tuple[str, str]]) -> list[Stored]:
+    """Everything that stands under (metric, key)."""
+    if not keys:
+        return []
+    return _stored(
+        uow.rows(
+            _SELECT + f"JOIN {records('metric text, key text', 'k')} ON o.metric = k.metric AND o.key = k.key "
+            "WHERE o.company = :company AND o.removed IS NULL",
+            company=company, rows=records.of(("metric", "key"), keys),
+        )
+    )  # fmt: skip
+
+
+def of_metrics(
+    uow: UnitOfWork, company: str, metrics: Collection[str], unit: str | None = None, from_day: date = date.min
+) -> list[Stored]:
+    """Everything that stands in metrics; given a source unit, only what came in it from a day on."""
+    return _stored(
+        uow.rows(
+            _SELECT + "WHERE o.company = :company AND o.metric = ANY(:metrics) AND o.day >= :from_day "
+            "AND (CAST(:unit AS text) IS NULL OR o.source_unit = :unit) AND o.removed IS NULL",
+            company=company, metrics=sorted(metrics), unit=unit, from_day=from_day,
+        )
+    )  # fmt: skip
+
+
+def write(
+    uow: UnitOfWork, company: str, change: int, removed: Collection[int], added: Iterable[tuple[Observation, Standing]]
+) -> None:
+    """Ends rows with a change and begins others."""
+    if removed:
+        uow.run(
+            "UPDATE observation SET removed = :change WHERE id = ANY(:ids) AND removed IS NULL",
+            change=change, ids=sorted(removed),
+        )  # fmt: skip
+    uow.copy(
+        "observation", ("company", "added", "state", "mate", *_COLUMNS),
+        ((company, change, standing.state, standing.mate, *_values(each, standing)) for each, standing in added),
+    )  # fmt: skip
+
+
+def _values(each: Observation, standing: Standing) -> tuple[Any, ...]:
+    return (
+        each.partition, each.pos, each.source, each.event_id, each.event_time, each.mapping, each.mapping_version,
+        each.item, each.rule, each.metric, each.effect, each.subject, each.at, each.day,
+        standing.value if each.effect in DURATIONS else each.value, each.member, each.source_value, each.source_unit,
+        each.key, each.document, each.dims, each.revision,
+    )  # fmt: skip
+
+
+def wait(uow: UnitOfWork, company: str, waits: Collection[tuple[str, int, int]]) -> None:
+    """Lists events under references that they wait for."""
+    if waits:
+        uow.run(
+            f"INSERT INTO waiting (company, reference, partition, pos) SELECT :company, w.* "
+            f"FROM {records('reference text, partition int, pos bigint', 'w')} ON CONFLICT DO NOTHING",
+            company=company,
+            rows=records.of(("reference", "partition", "pos"), waits),
+        )  # fmt: skip
+
+
+_SHOWN = f"{', '.join('o.' + column for column in _COLUMNS)}, o.id, o.state, o.mate, o.added, o.removed"
+
+
+def counted(
+    uow: UnitOfWork,
+    company: str,
+    metric: str,
+    members: Sequence[tuple[str, date, date]],
+    change: int,
+    after: int,
+    limit: int,
+) -> Sequence[Any]:
+    """The observations that counted after a change, of subjects on the days of theirs."""
+    return uow.rows(
+        f"SELECT {_SHOWN} FROM {records('subject text, start date, until date', 'm')} JOIN observation o "
+        "ON o.company = :company AND o.metric = :metric AND o.subject = m.subject AND o.day >= m.start "
+        "AND o.day < m.until WHERE o.state = 'counts' AND o.added <= :change "
+        "AND (o.removed IS NULL OR o.removed > :change) AND o.id > :after "
+        "ORDER BY o.id LIMIT :limit",
+        company=company, metric=metric, change=change, after=after, limit=limit,
+        rows=records.of(("subject", "start", "until"), members),
+    )  # fmt: skip
+
+
+def subjects_of(uow: UnitOfWork, company: str, metric: str, start: date, end: date) -> list[str]:
+    """The subjects of which there ever were observations of a metric between two days (the second excluded)."""
+    rows = uow.rows(
+        "SELECT DISTINCT subject FROM observation WHERE company = :company AND metric = :metric "
+        "AND day >= :start AND day < :end",
+        company=company, metric=metric, start=start, end=end,
+    )  # fmt: skip
+    return [row[0] for row in rows]
+
+
+def of_event(uow: UnitOfWork, company: str, partition: int, pos: int) -> Sequence[Any]:
+    """All that an event ever came to, ended rows included."""
+    return uow.rows(
+        f"SELECT {_SHOWN} FROM observation o WHERE o.company = :company AND o.partition = :partition AND o.pos = :pos "
+        "ORDER BY o.mapping, o.item, o.rule, o.id",
+        company=company, partition=partition, pos=pos,
+    )  # fmt: skip
+
+
+def unmatched(uow: UnitOfWork, company: str, metric: str, after: int, limit: int) -> Sequence[Any]:
+    """Opens without a close, and closes without an open."""
+    return uow.rows(
+        f"SELECT {_SHOWN} FROM observation o WHERE o.company = :company AND o.metric = :metric AND o.removed IS NULL "
+        "AND o.state = 'unmatched' AND o.id > :after ORDER BY o.id LIMIT :limit",
+        company=company, metric=metric, after=after, limit=limit,
+    )  # fmt: skip
+
+
+def moved_by(uow: UnitOfWork, company: str, change: int) -> Sequence[Any]:
+    """By metric, subject and day: how many observations a change let count, and how many it took out."""
+    return uow.rows(
+        "SELECT metric, subject, day, count(*) FILTER (WHERE added = :change) AS added, "
+        "count(*) FILTER (WHERE removed = :change) AS removed FROM ("
+        "SELECT metric, subject, day, added, removed FROM observation "
+        "WHERE company = :company AND state = 'counts' AND added = :change UNION ALL "
+        "SELECT metric, subject, day, NULL, removed FROM observation "
+        "WHERE company = :company AND state = 'counts' AND removed = :change AND added <> :change) o "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        company=company, change=change,
+    )  # fmt: skip

@@ -1,0 +1,287 @@
+"""Readings over HTTP: values, series, breakdowns, and the causes in both directions."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Path, Query
+
+from services.metrics.events.accept import identity, look_up
+from services.metrics.observations import store as observations
+from services.metrics.readings import store
+from services.metrics.readings.handlers import currency_of
+from services.metrics.readings.ripple import effects_of_change, effects_of_event
+from services.metrics.readings.rules import Cell, Definitions, Finding, Rollup, base_finding, folded
+from services.metrics.readings.schemas import (
+    Breakdown,
+    Effect,
+    EventEffects,
+    Explanation,
+    ObservationView,
+    ReadingView,
+    Slice,
+    event_link,
+    inputs_of,
+    link,
+    shown,
+    view,
+)
+from shared.configuration import configuration_router
+from shared.contracts.base import MetricCode, Subject
+from shared.contracts.metrics import Guard, Kind, Metric
+from shared.errors import Forbidden, Invalid, NotFound
+from shared.http.context import Context, RequestContext
+from shared.http.paging import Page, Paging
+from shared.http.routing import Router
+from shared.numbers import published
+from shared.organisation import manages
+from shared.periods import Period, parse_period
+
+READS_ALL = frozenset(("admin", "strategist", "analyst", "compensation", "auditor"))
+LONGEST_SERIES = 800
+PeriodText = Annotated[str, Query(max_length=20, examples=["2025-03"])]
+
+router = Router(tags=["readings"])
+router.include_router(configuration_router(Guard, write_roles=("analyst", "strategist")))
+
+
+class ReadingNotFound(NotFound):
+    """There is no such reading, or none as old as asked for."""
+
+
+class PersonalReading(Forbidden):
+    """The reading is about a person that the caller neither is nor leads."""
+
+
+class NoDimensions(Invalid):
+    """The metric is derived, or is not defined: it has no observations that could be told apart."""
+
+
+class DimensionMalformed(Invalid):
+    """A dimension is not written `name:value`."""
+
+
+class EventUnknown(NotFound):
+    """No event was accepted under that source and id."""
+
+
+def may_see(context: RequestContext, subject: str) -> bool:
+    """Whether a number about a subject is the caller's to read: units are everybody's, people are their own."""
+    kind, code = subject.split(":", 1)
+    if kind == "unit" or context.principal.roles & READS_ALL or code == context.principal.subject:
+        return True
+    return manages(context.uow, context.company, context.principal.subject, code, date.max)
+
+
+def require_visible(context: RequestContext, subject: str) -> None:
+    """Raises PersonalReading."""
+    context.require_reader()
+    if not may_see(context, subject):
+        raise PersonalReading(
+            "This is about another person; it is visible to them and to those who lead them.",
+            field="subject", remedy="Ask for a unit, or for yourself.",
+        )  # fmt: skip
+
+
+def period_named(found: Definitions, label: str) -> Period:
+    """The period a label names in the company's calendar."""
+    if found.calendar is None:
+        raise ReadingNotFound("The company is not known yet.", remedy="Define it with PUT /goals/v1/companies/company.")
+    return parse_period(found.calendar, label)
+
+
+@router.get("/readings", operation_id="getReading", summary="A metric of a subject in a period")
+def get_reading(
+    context: Context,
+    metric: MetricCode,
+    subject: Subject,
+    period: PeriodText,
+    dimensions: Annotated[
+        list[str] | None, Query(max_length=10, description="Only observations with these, each as `currency:EUR`.")
+    ] = None,
+    as_of: Annotated[datetime | None, Query(description="The version that was current at this instant.")] = None,
+) -> ReadingView:
+    require_visible(context, subject)
+    if dimensions:
+        found = store.definitions(context.uow, context.company)
+        base, place = _base(found, metric), period_named(found, period)
+        cells = _cells(context, found, metric, subject, place, _dimensions(dimensions))
+        return view(metric, subject, period, _folded(base, cells))
+    return shown(_required(context, metric, subject, period, as_of=as_of))
+
+
+def _required(context: RequestContext, metric: str, subject: str, period: str, **which: Any) -> store.Version:
+    version = store.version_of(context.uow, context.company, metric, subject, period, **which)
+    if version is None:
+        such = "such version of the reading" if any(which.values()) else "reading"
+        raise ReadingNotFound(
+            f"There is no {such} of {metric} for {subject} in {period}.",
+            field="metric", remedy="It appears with its first observation; see /metrics/v1/waiting for what waits.",
+        )  # fmt: skip
+    return version
+
+
+def _dimensions(texts: Iterable[str]) -> dict[str, str]:
+    pairs = [text.partition(":") for text in texts]
+    if bad := next((name for name, colon, _ in pairs if not colon), None):
+        raise DimensionMalformed(f"{bad[:40]!r} is not a dimension.", field="dimensions", remedy="Write name:value.")
+    return {name: value for name, _, value in pairs}
+
+
+def _base(found: Definitions, code: str) -> Metric:
+    metric = found.base(code)
+    if metric is None:
+        raise NoDimensions(f"{code} is no base metric, so it has no dimensions.", field="metric",
+                           remedy="Ask for a metric that observations feed.")  # fmt: skip
+    return metric
+
+
+def _cells(
+    context: RequestContext, found: Definitions, metric: str, subject: str, period: Period,
+    dimensions: dict[str, str] | None = None,
+) -> list[Cell]:  # fmt: skip
+    span = store.Span(metric, period.start, period.end)
+    cells = store.cells_in(context.uow, context.company, [span], dimensions)
+    tree = store.tree_with(context.uow, context.company, found, {cell.subject for cell in cells})
+    return [cell for cell in cells if subject in tree.path(cell.subject, cell.day)[0]]
+
+
+def _folded(metric: Metric, cells: Iterable[Cell]) -> Finding:
+    by_currency: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_currency.setdefault(currency_of(metric, cell.dims), []).append(cell)
+    return base_finding(metric, [Rollup(name, *folded(metric, group)) for name, group in by_currency.items()])
+
+
+@router.get("/readings/series", operation_id="listReadings", summary="A metric of a subject over time")
+def list_series(
+    context: Context,
+    metric: MetricCode,
+    subject: Subject,
+    kind: Kind,
+    from_: Annotated[date, Query(alias="from", description="Periods that begin on this day or later.")],
+    to: Annotated[date, Query(description="Periods that begin on this day or earlier.")],
+) -> list[ReadingView]:
+    require_visible(context, subject)
+    found = store.series(context.uow, context.company, metric, subject, kind, from_, to, LONGEST_SERIES)
+    return [shown(version) for version in found]
+
+
+@router.get("/readings/breakdown", operation_id="getBreakdown", summary="A base metric by the members of a dimension")
+def get_breakdown(
+    context: Context, metric: MetricCode, subject: Subject, period: PeriodText, by: Annotated[MetricCode, Query()]
+) -> Breakdown:
+    require_visible(context, subject)
+    found = store.definitions(context.uow, context.company)
+    base = _base(found, metric)
+    members: dict[str | None, list[Cell]] = {}
+    for cell in _cells(context, found, metric, subject, period_named(found, period)):
+        members.setdefault(msgspec.json.decode(cell.dims).get(by), []).append(cell)
+    items = []
+    for member, cells in sorted(members.items(), key=lambda pair: (pair[0] is None, pair[0] or "")):
+        finding = _folded(base, cells)
+        value = None if finding.value is None else published(finding.value)
+        items.append(Slice(member=member, observations=sum(cell.n for cell in cells), value=value, unit=finding.unit,
+                           reason=finding.reason))  # fmt: skip
+    return Breakdown(metric=metric, subject=subject, period=period, by=by, items=items)
+
+
+@router.get("/readings/explanation", operation_id="explainReading", summary="Why a reading is what it is")
+def explain_reading(
+    context: Context,
+    page: Paging,
+    metric: MetricCode,
+    subject: Subject,
+    period: PeriodText,
+    version: Annotated[int | None, Query(ge=1, description="Default: the latest.")] = None,
+) -> Explanation:
+    """A base reading down to its observations and their events, a page at a time; a derived one to its inputs."""
+    require_visible(context, subject)
+    reading = _required(context, metric, subject, period, version=version)
+    count = next((each["count"] for each in reading.inputs if each["role"] == "observations"), None)
+    base = reading.formula is None
+    observed = _observed(context, page, reading) if base else None
+    return Explanation(
+        reading=shown(reading), kind="base" if base else "derived", rule=reading.formula or _rule(context, metric),
+        definition=reading.definition, inputs=inputs_of(reading.inputs), count=count, observations=observed,
+        links={"definition": f"/metrics/v1/metrics/{metric}/versions"},
+    )  # fmt: skip
+
+
+def _rule(context: RequestContext, code: str) -> str:
+    metric = store.definitions(context.uow, context.company).latest.get(code)
+    return f"{metric.over_time} over time, {metric.across_subjects} across subjects" if metric else "no longer defined"
+
+
+def _observed(context: RequestContext, page: Any, reading: store.Version) -> Page[ObservationView]:
+    uow, company, (metric, subject, kind, start) = context.uow, context.company, reading.key
+    found = store.definitions(uow, company)
+    period = found.period(kind, start)
+    candidates = observations.subjects_of(uow, company, metric, period.start, period.end)
+    members = store.tree_with(uow, company, found, candidates).members(subject, candidates, period)
+    hidden = {name for name, _, _ in members if not may_see(context, name)}
+    rows = observations.counted(
+        uow, company, metric, [each for each in members if each[0] not in hidden], reading.change, page.after or 0,
+        page.fetch,
+    )  # fmt: skip
+    part = page.of(rows, lambda row: row.id)
+    return Page(items=[observation(row) for row in part.items], next_cursor=part.next_cursor)
+
+
+def observation(row: Any) -> ObservationView:
+    """An observation as the API shows it."""
+    return ObservationView(
+        source=row.source, id=row.event_id, partition=row.partition, position=row.pos, event_time=row.event_time,
+        mapping=row.mapping, mapping_version=row.mapping_version, item=row.item, rule=row.rule, metric=row.metric,
+        effect=row.effect, subject=row.subject, at=row.at, day=row.day,
+        value=None if row.value is None else published(row.value), member=row.member or None,
+        source_value=row.source_value, source_unit=row.source_unit, key=row.key, document=row.document,
+        dimensions=msgspec.json.decode(row.dims), state=row.state, mate=row.mate, added=row.added, removed=row.removed,
+        link=event_link(row.source, row.event_id),
+    )  # fmt: skip
+
+
+@router.get(
+    "/durations/unmatched", operation_id="listUnmatchedDurations", summary="Opened and not closed, or the reverse"
+)
+def list_unmatched(context: Context, page: Paging, metric: Annotated[MetricCode, Query()]) -> Page[ObservationView]:
+    context.require("strategist", "analyst", "compensation", "finance", "auditor")
+    rows = observations.unmatched(context.uow, context.company, metric, page.after or 0, page.fetch)
+    part = page.of(rows, lambda row: row.id)
+    return Page(items=[observation(row) for row in part.items], next_cursor=part.next_cursor)
+
+
+@router.get("/events/effects", operation_id="listEventEffects", summary="What one event changed, up to value nodes")
+def event_effects(
+    context: Context,
+    source: Annotated[str, Query(max_length=500)],
+    id: Annotated[str, Query(max_length=300)],
+) -> EventEffects:
+    """Goes on at the links to goals: what each reading changed there."""
+    context.require_reader()
+    key = identity(context.company, source, id)
+    seen = look_up(context.uow, [key]).get(key)
+    if seen is None:
+        raise EventUnknown("No event was accepted under this source and id.", field="id", remedy="Look at its receipt.")
+    rows = observations.of_event(context.uow, context.company, seen.partition, seen.pos)
+    visible = [row for row in rows if may_see(context, row.subject)]
+    effects = effects_of_event(context.uow, context.company, visible)
+    return EventEffects(
+        source=source, id=id, link=link("/metrics/v1/events", source=source, id=id),
+        observations=[observation(row) for row in visible], effects=_visible(context, effects),
+    )  # fmt: skip
+
+
+@router.get("/changes/{change}", operation_id="listEffectsOfChange", summary="What one change moved, in order")
+def list_change(context: Context, page: Paging, change: Annotated[int, Path(ge=1, le=2**62)]) -> Page[Effect]:
+    """Cells, then readings, then value nodes: each step after those that moved it (mechanism L2)."""
+    context.require_reader()
+    steps = _visible(context, effects_of_change(context.uow, context.company, change))
+    return page.of([step for step in steps if step.step > (page.after or 0)], lambda step: step.step)
+
+
+def _visible(context: RequestContext, effects: Sequence[Effect]) -> list[Effect]:
+    subjects = {effect.subject for effect in effects if effect.subject}
+    seen = {subject for subject in subjects if may_see(context, subject)}
+    return [effect for effect in effects if effect.subject is None or effect.subject in seen]
