@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from shared.settings import Settings
+from shared.telemetry import configure_logging
 
 ServiceName = Literal["goals", "metrics", "incentives", "reviews"]
 Directory = Annotated[
@@ -22,9 +23,10 @@ problems = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def settings_with(**options: Any) -> Settings:
-    """The settings of the environment, with what the command line says instead."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return Settings(**given)
+    """The settings of the environment, with what the command line says instead; logging follows them from here on."""
+    settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    configure_logging(settings.log_level, settings.log_json)
+    return settings
 
 
 def local_token(settings: Settings, company: str, subject: str, roles: list[str], hours: int = 8) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 import httpx
 import uvicorn
@@ -25,7 +26,6 @@ from shared.identity import LocalIssuer, identity_of
 from shared.log.worker import run_workers
 from shared.service import Runtime
 from shared.settings import Settings
-from shared.telemetry import Telemetry, configure_logging
 
 LONGEST_PAUSE = 30.0  # [s] between restarts of a process that keeps ending
 STEADY = 60.0  # [s] after which a process counts as well, and the pause starts small again
@@ -48,33 +48,36 @@ class DidNotBecomeReady(BrokenEnvironment):
 
 
 def serve(settings: Settings, names: Iterable[str], listener: socket.socket) -> None:
-    """Serves the named services until SIGTERM or Ctrl-C: not ready, no new connections, running requests finish."""
-    configure_logging(settings.log_level, settings.log_json)
+    """Serves the named services until SIGTERM or Ctrl-C; running requests are finished."""
     if not (settings.jwks_url or settings.jwks_file):
         LocalIssuer(settings.data_directory, settings.issuer, settings.audience)
-    readiness = Readiness()
     runtimes = build_runtimes(settings, _urls(settings, names), names, purpose="api")
-    app = create_app(runtimes, settings, identity_of(settings), telemetry=Telemetry(), readiness=readiness)
+    app = create_app(runtimes, settings, identity_of(settings))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=settings.drain_seconds
     )
-    _Server(config, readiness).run(sockets=[listener])
+    DrainingServer(config, app.state.readiness, settings.drain_grace_seconds).run(sockets=[listener])
     _dispose(runtimes)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, readiness: Readiness) -> None:
-        super().__init__(config)
-        self._readiness = readiness
+class DrainingServer(uvicorn.Server):
+    """Reports at the first signal that it is not ready, and closes its listener `grace` [s] later, or at the second."""
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, grace: float) -> None:
+        super().__init__(config)
+        self._readiness, self._grace = readiness, grace
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._readiness.draining:
+            return super().handle_exit(sig, frame)
         self._readiness.drain()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        closing = threading.Timer(self._grace, super().handle_exit, (signal.SIGTERM, frame))
+        closing.daemon = True
+        closing.start()
 
 
 def work(settings: Settings, names: Iterable[str]) -> None:
     """Runs the workers of the named services until SIGTERM or Ctrl-C; the transactions under way are finished."""
-    configure_logging(settings.log_level, settings.log_json)
     stop = stop_on_signals()
     runtimes = build_runtimes(settings, _urls(settings, names), names, purpose="worker")
     run_workers(runtimes, stop)
@@ -274,7 +277,7 @@ class Supervisor:
                 if child.process and child.process.poll() is None:
                     child.process.terminate()
             for child in group:
-                if not child.stop(self.settings.drain_seconds + 5):
+                if not child.stop(self.settings.drain_grace_seconds + self.settings.drain_seconds + 5):
                     self.say(f"The {child.name} process did not stop in time and was ended.")
 
 

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     workers: int = Field(
         default=2, ge=1, le=64, description="Worker processes of `valueloop up`; each runs the workers of all services."
     )
+    drain_grace_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="How long a stopping API still takes connections after it reports that it is not ready [s].",
+    )
     drain_seconds: int = Field(
         default=30, ge=1, description="How long running requests and transactions may take at a stop [s]."
     )

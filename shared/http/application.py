@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from shared.http import problems
 from shared.http.documentation import document, operation_id
 from shared.http.health import Readiness, health_routes
-from shared.http.limits import BodyLimit, BodyLimits, RateLimit
+from shared.http.limits import BodyLimit, RateLimit
 from shared.http.observe import ROUTE, LastResort, Observe
 from shared.http.routing import Wiring
 from shared.identity import Identity
@@ -28,29 +28,19 @@ from shared.telemetry import Telemetry
 
 TRANSACTIONS = 32  # under way in one process; fewer than the 40 worker threads, see `Wiring`
 TRANSACTIONS_PER_SERVICE = 10  # as many as the engine has connections
-INTAKE_SERVICE = "metrics"
-_PAGES = ("/docs", "/openapi.json", "/static-offline-docs")
+_ENTRIES = {"api": "v1", "docs": "docs", "openapi": "openapi.json", "ready": "readyz"}
 
 
-def create_app(
-    runtimes: Mapping[str, Runtime],
-    settings: Settings,
-    identity: Identity,
-    *,
-    telemetry: Telemetry | None = None,
-    readiness: Readiness | None = None,
-) -> Starlette:
+def create_app(runtimes: Mapping[str, Runtime], settings: Settings, identity: Identity) -> Starlette:
     """The application of a process: one service or several, each at `/{name}`, with an index at `/`.
 
     `app.state.readiness.drain()` makes it not ready before it stops; `app.state.services[name]` is one service's
     FastAPI application.
     """
-    telemetry, readiness = telemetry or Telemetry(), readiness or Readiness()
+    telemetry, readiness = Telemetry(), Readiness()
     slots = min(TRANSACTIONS_PER_SERVICE, max(1, TRANSACTIONS // max(1, len(runtimes))))
     services = {
-        name: create_service_app(
-            runtime, settings, identity, telemetry=telemetry, readiness=readiness, transactions=slots
-        )
+        name: create_service_app(runtime, settings, identity, telemetry, readiness, slots)
         for name, runtime in runtimes.items()
     }
     app = Starlette(
@@ -72,7 +62,6 @@ def create_service_app(
     runtime: Runtime,
     settings: Settings,
     identity: Identity,
-    *,
     telemetry: Telemetry | None = None,
     readiness: Readiness | None = None,
     transactions: int = TRANSACTIONS_PER_SERVICE,
@@ -94,7 +83,7 @@ def create_service_app(
         middleware=[
             Middleware(Observe, telemetry=telemetry, service=name),
             Middleware(LastResort),
-            Middleware(BodyLimit, limits=_limits(name, settings)),
+            Middleware(BodyLimit, usual=settings.body_limit, intake=settings.intake_body_limit),
         ],
     )
     rate, slots = RateLimit(settings.rate_limit), CapacityLimiter(transactions)
@@ -106,20 +95,8 @@ def create_service_app(
     return app
 
 
-def _limits(name: str, settings: Settings) -> BodyLimits:
-    return BodyLimits(settings.body_limit, settings.intake_body_limit if name == INTAKE_SERVICE else None)
-
-
 def _index(names: list[str]) -> Any:
-    services = {
-        name: {
-            "api": f"/{name}/v1",
-            "docs": f"/{name}/docs",
-            "openapi": f"/{name}/openapi.json",
-            "ready": f"/{name}/readyz",
-        }
-        for name in names
-    }
+    services = {name: {what: f"/{name}/{path}" for what, path in _ENTRIES.items()} for name in names}
 
     async def index(request: Request) -> Response:
         request.scope[ROUTE] = ("root", "/")

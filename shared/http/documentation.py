@@ -1,10 +1,8 @@
 """OpenAPI 3.1 of one service, with every refusal documented, and its pages without the internet."""
 
-import re
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from shared.http.problems import MEDIA_TYPE
 
@@ -69,7 +67,6 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^(\\*|"[0-9]{1,18}")$', "examples": ['"3"']},
     },
 }
-METHODS = ("get", "put", "post", "patch", "delete")
 
 
 def operation_id(route: Any) -> str:
@@ -81,15 +78,7 @@ def operation_id(route: Any) -> str:
 def document(app: FastAPI) -> dict[str, Any]:
     """The schema of an application; made once and kept, as FastAPI does."""
     if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            servers=app.servers,
-            tags=app.openapi_tags,
-            routes=app.routes,
-        )
-        app.openapi_schema = _completed(schema)
+        app.openapi_schema = _completed(FastAPI.openapi(app))
     return app.openapi_schema
 
 
@@ -99,58 +88,31 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for stock in ("HTTPValidationError", "ValidationError"):
         schemas.pop(stock, None)
     schemas["Problem"] = PROBLEM
-    components["responses"] = {_name(status): _response(status) for status in MEANING}
+    components["responses"] = {f"Problem{status}": _response(status) for status in MEANING}
+    seen: set[str] = set()
     for path in schema["paths"].values():
-        for method in METHODS:
-            if method in path:
-                _complete(path[method], method)
-    _refuse_twins(schema)
+        for method, operation in path.items():
+            _complete(operation, method)
+            if (name := operation["operationId"]) in seen:
+                raise ValueError(f"the operation id {name!r} is taken")
+            seen.add(name)
     return schema
 
 
 def _complete(operation: dict[str, Any], method: str) -> None:
-    operation["responses"] = {
-        **{code: response for code, response in operation["responses"].items() if not _stock(response)},
-        **{str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in _refusals(operation, method)},
+    refusals = set(ALWAYS)
+    refusals |= {401, 403} if operation.get("security") else set()
+    refusals |= {409, 412, 413} if method != "get" else set()
+    refusals |= {413, 415} if "requestBody" in operation else set()
+    operation["responses"] |= {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted(refusals)
     }
     for parameter in operation.get("parameters", ()):
-        if (name := parameter["name"].lower()) in _HEADERS:
-            parameter.update(_HEADERS[name])
-
-
-def _refusals(operation: dict[str, Any], method: str) -> list[int]:
-    wanted = set(ALWAYS)
-    wanted |= {401, 403} if operation.get("security") else set()
-    wanted |= {409, 412, 413} if method != "get" else set()
-    wanted |= {413, 415} if "requestBody" in operation else set()
-    return sorted(wanted)
-
-
-def _stock(response: dict[str, Any]) -> bool:
-    return "HTTPValidationError" in str(response.get("content", ""))
-
-
-def _name(status: int) -> str:
-    return f"Problem{status}"
+        parameter.update(_HEADERS.get(parameter["name"].lower(), {}))
 
 
 def _response(status: int) -> dict[str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    response: dict[str, Any] = {"description": MEANING[status], "content": content}
-    if status in (429, 503):
-        response["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
-        }
-    return response
-
-
-def _refuse_twins(schema: dict[str, Any]) -> None:
-    seen: set[str] = set()
-    for path, item in schema["paths"].items():
-        for method in METHODS:
-            name = item.get(method, {}).get("operationId")
-            if name is None:
-                continue
-            if name in seen or not re.fullmatch(r"[a-z][A-Za-z0-9]*", name):
-                raise ValueError(f"{method.upper()} {path}: the operation id {name!r} is taken or not in camel case")
-            seen.add(name)
+    retry = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+    headers = {"headers": retry} if status in (429, 503) else {}
+    return {"description": MEANING[status], "content": content} | headers

@@ -1,6 +1,6 @@
 """Whether a process lives, and whether it should get requests."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from shared.service import Runtime
 from shared.telemetry import Telemetry
 
 ANSWER_WITHIN = 2  # [s]
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass
@@ -34,33 +35,33 @@ def health_routes(
     runtimes: Mapping[str, Runtime], readiness: Readiness, telemetry: Telemetry, service: str
 ) -> list[Route]:
     """`/livez`, `/readyz` and `/metrics`, open to everybody; they tell nothing about persons or companies."""
-    prefix = "" if len(runtimes) != 1 or service == "root" else f"/{service}"
+    prefix = "" if service == "root" else f"/{service}"
     # Threads of its own: a database that hangs must not use up those that requests need.
     threads = CapacityLimiter(2 * len(runtimes) + 2)
 
     async def livez(request: Request) -> Response:
-        _note(request)
         return JSONResponse({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
-        _note(request)
-        away = ["listener: draining"] if readiness.draining else []
-        away += await _databases_away(runtimes, threads)
+        away = ["listener: draining"] if readiness.draining else await _databases_away(runtimes, threads)
         if not away:
             return JSONResponse({"status": "ready"})
         return problem(request, 503, "NotReady", f"Away: {', '.join(away)}.", away=away)
 
     async def metrics(request: Request) -> Response:
-        _note(request)
         with suppress(TimeoutError), fail_after(ANSWER_WITHIN):
             for runtime in runtimes.values():
                 await to_thread.run_sync(_observe_readers, runtime, telemetry, abandon_on_cancel=True, limiter=threads)
         return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
-    def _note(request: Request) -> None:
-        request.scope[ROUTE] = (service, prefix + request.url.path.removeprefix(request.scope.get("root_path", "")))
+    def noted(path: str, answer: Answer) -> Route:
+        async def endpoint(request: Request) -> Response:
+            request.scope[ROUTE] = (service, prefix + path)
+            return await answer(request)
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+        return Route(path, endpoint)
+
+    return [noted("/livez", livez), noted("/readyz", readyz), noted("/metrics", metrics)]
 
 
 async def _databases_away(runtimes: Mapping[str, Runtime], threads: CapacityLimiter) -> list[str]:

@@ -83,12 +83,7 @@ class Claim:
     fingerprint: str
 
     def recall(self, uow: "UnitOfWork") -> Response | None:
-        """The answer already given, or None for the first to ask, who holds the key until the transaction ends.
-
-        Raises:
-            IdempotencyKeyInFlight: the first request is not finished.
-            IdempotencyKeyReused: the key came with another request.
-        """
+        """The answer already given, or None for the first to ask, who holds the key until the transaction ends."""
         name = "\x1f".join(("idempotency", self.company, self.caller, self.key))
         if not uow.value("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))", name=name):
             raise IdempotencyKeyInFlight(
@@ -98,8 +93,8 @@ class Claim:
         row = uow.row(
             "SELECT fingerprint, status, headers, body FROM idempotency "
             "WHERE company = :company AND caller = :caller AND key = :key",
-            **self._identity(),
-        )
+            company=self.company, caller=self.caller, key=self.key,
+        )  # fmt: skip
         if row is None:
             return None
         if row.fingerprint != self.fingerprint:
@@ -118,23 +113,13 @@ class Claim:
         uow.run(
             "INSERT INTO idempotency (company, caller, key, fingerprint, status, headers, body) "
             "VALUES (:company, :caller, :key, :fingerprint, :status, :headers, :body)",
-            fingerprint=self.fingerprint,
-            status=response.status_code,
-            headers=Jsonb(kept),
-            body=response.body,
-            **self._identity(),
-        )
-
-    def _identity(self) -> dict[str, str]:
-        return {"company": self.company, "caller": self.caller, "key": self.key}
+            company=self.company, caller=self.caller, key=self.key, fingerprint=self.fingerprint,
+            status=response.status_code, headers=Jsonb(kept), body=response.body,
+        )  # fmt: skip
 
 
 def claim_of(request: Request, company: str, caller: str, body: bytes) -> Claim | None:
-    """The claim that a request's header makes, if it has one.
-
-    Raises:
-        IdempotencyKeyMalformed: the header is not 1 to 255 visible ASCII characters.
-    """
+    """The claim that a request's header makes, if it has one."""
     key = request.headers.get(HEADER)
     if key is None:
         return None
@@ -142,12 +127,8 @@ def claim_of(request: Request, company: str, caller: str, body: bytes) -> Claim 
         raise IdempotencyKeyMalformed(
             f"{HEADER} is 1 to 255 visible ASCII characters.", field=HEADER, remedy="Send a random UUID, for example."
         )
-    return Claim(company, caller, key, _fingerprint(request, body))
-
-
-def _fingerprint(request: Request, body: bytes) -> str:
     head = f"{request.method}\n{request.url.path}\n{request.url.query}\n"
-    return hashlib.sha256(head.encode() + body).hexdigest()
+    return Claim(company, caller, key, hashlib.sha256(head.encode() + body).hexdigest())
 
 
 def forget_before(uow: "UnitOfWork", moment: "datetime") -> int:

@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -26,37 +25,28 @@ class TooManyRequests(Busy):
     """The caller asks more often than agreed."""
 
 
-@dataclass(frozen=True)
-class BodyLimits:
-    """Largest bodies of one service [bytes]; `intake` where it has operations that bring events."""
-
-    usual: int
-    intake: int | None = None
-
-    def of(self, path: str) -> int:
-        return self.intake if self.intake is not None and INTAKE.fullmatch(path) else self.usual
-
-
 class BodyLimit:
-    """Counts the bytes of a body as they arrive; a chunked one too, which announces no length."""
+    """Counts the bytes of a body as they arrive; a chunked one too, which announces no length.
 
-    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
-        self._app, self._limits = app, limits
+    Args:
+        usual: largest body [bytes].
+        intake: largest body of a request that brings events [bytes].
+    """
+
+    def __init__(self, app: ASGIApp, usual: int, intake: int) -> None:
+        self._app, self._usual, self._intake = app, usual, intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        limit = self._limits.of(get_route_path(scope))
-        if _announced(scope) <= limit:
+        limit = self._intake if INTAKE.fullmatch(get_route_path(scope)) else self._usual
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        if not announced.isdecimal() or len(announced) > 19 or int(announced) <= limit:
             return await self._app(scope, _counting(receive, limit), send)
-        if "expect" not in Headers(scope=scope):
+        if "expect" not in headers:
             await _drain(receive)
         await domain_problem(Request(scope), _too_large(limit))(scope, receive, send)
-
-
-def _announced(scope: Scope) -> int:
-    text = Headers(scope=scope).get("content-length", "0")
-    return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
 def _counting(receive: Receive, limit: int) -> Receive:

@@ -15,7 +15,7 @@ log = structlog.get_logger("valueloop.access")
 _SEEN = "valueloop.observed"
 ROUTE = "valueloop.route"
 UNMATCHED = "unmatched"  # one label for all wrong addresses, else a scan fills the metrics
-_QUIET = {"/livez", "/readyz", "/metrics"}
+_QUIET = ("/livez", "/readyz", "/metrics")
 
 
 class LastResort:
@@ -53,23 +53,16 @@ class Observe:
             return await self._app(scope, receive, send)
         scope[_SEEN] = True
         headers = Headers(scope=scope)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id_of(headers.get("x-request-id"))
-        state["traceparent"] = traceparent_of(headers.get("traceparent"))
-        trace = state["traceparent"].split("-")[1]
-        with structlog.contextvars.bound_contextvars(request_id=state["request_id"], trace_id=trace):
-            await self._observed(scope, receive, send)
-
-    async def _observed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id, trace = request_id_of(headers.get("x-request-id")), traceparent_of(headers.get("traceparent"))
+        scope.setdefault("state", {}).update(request_id=request_id, traceparent=trace)
         started, status = time.perf_counter(), 0
-        state = scope["state"]
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"], headers["traceparent"] = state["request_id"], state["traceparent"]
+                headers["X-Request-Id"], headers["traceparent"] = request_id, trace
                 headers["X-Content-Type-Options"] = "nosniff"
                 if "json" in headers.get("content-type", ""):
                     headers.setdefault("Cache-Control", "no-store")
@@ -77,17 +70,18 @@ class Observe:
                     headers["Connection"] = "close"  # the rest of the body is not ours to read
             await send(message)
 
-        try:
-            await self._app(scope, receive, sending)
-        except ClientDisconnect:
-            status = 499
-        finally:
-            self._note(scope, status or 500, time.perf_counter() - started)
+        with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace.split("-")[1]):
+            try:
+                await self._app(scope, receive, sending)
+            except ClientDisconnect:
+                status = 499
+            finally:
+                self._note(scope, status or 500, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         service, route = scope.get(ROUTE, (self._service, UNMATCHED))
         self._telemetry.http_seconds.labels(service, scope["method"], route, str(status)).observe(seconds)
-        if not any(route.endswith(quiet) for quiet in _QUIET):
+        if not route.endswith(_QUIET):
             level = log.warning if status >= 500 else log.info
             milliseconds = round(seconds * 1000, 1)
             level("request", service=service, method=scope["method"], route=route, status=status, ms=milliseconds)

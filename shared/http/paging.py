@@ -57,13 +57,7 @@ class PageRequest:
 
     @cached_property
     def after(self) -> Any:
-        """The key of the last item already seen, as the list gave it to `of` (a text, a number or a list of them).
-
-        None on the first page.
-
-        Raises:
-            BadCursor: the cursor is not one of this list.
-        """
+        """The key of the last item already seen, as the list gave it to `of`; None on the first page."""
         if self.cursor is None:
             return None
         try:

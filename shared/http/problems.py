@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -91,7 +92,7 @@ def problem(
     name: str,
     detail: str,
     *,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
     **members: Any,
 ) -> Response:
     """A problem response; `name` is the error's class name, from which type and title are made."""
@@ -104,13 +105,9 @@ def problem(
         "detail": clean(detail),
         "instance": getattr(request.state, "request_id", None),
     }
-    body = json.dumps(document, default=str).encode()
-    return Response(body, status, headers=_with_retry(status, headers or {}), media_type=MEDIA_TYPE)
-
-
-def _with_retry(status: int, headers: Mapping[str, str]) -> dict[str, str]:
     retry = {"Retry-After": str(RETRY_AFTER[status])} if status in RETRY_AFTER else {}
-    return retry | dict(headers)
+    body = json.dumps(document, default=str).encode()
+    return Response(body, status, headers=retry | dict(headers), media_type=MEDIA_TYPE)
 
 
 def domain_problem(request: Request, error: errors.DomainError) -> Response:
@@ -120,16 +117,9 @@ def domain_problem(request: Request, error: errors.DomainError) -> Response:
         headers["Retry-After"] = str(more.pop("retry_after"))
     if status == 401:
         headers["WWW-Authenticate"] = more.pop("challenge", "Bearer")
-    members = {**more, "field": error.field and clean(error.field), "remedy": error.remedy and clean(error.remedy)}
-    reserved = {"request", "status", "name", "detail", "headers"}
-    return problem(
-        request,
-        status,
-        type(error).__name__,
-        error.rule,
-        headers=headers,
-        **{key: value for key, value in members.items() if key not in reserved},
-    )
+    members = {key: more[key] for key in more.keys() - {"request", "status", "name", "detail", "headers"}}
+    members |= {"field": error.field and clean(error.field), "remedy": error.remedy and clean(error.remedy)}
+    return problem(request, status, type(error).__name__, error.rule, headers=headers, **members)
 
 
 def validation_problem(request: Request, error: RequestValidationError) -> Response:
@@ -178,26 +168,21 @@ def database_problem(request: Request, error: Exception) -> Response:
     """What the database said, as far as the caller can act on it; everything else stays an internal error."""
     cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
+    away = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)) or (
+        isinstance(error, sqlalchemy.exc.TimeoutError) or getattr(error, "connection_invalidated", False)
+    )
+    found: errors.DomainError
     if state == "23505":
-        log.warning("unique_violation", error=type(cause).__name__)
-        return domain_problem(
-            request,
-            ChangedAtTheSameMoment("Another request recorded the same thing first.", remedy="Read it, then decide."),
-        )
-    if isinstance(cause, psycopg.DataError):
-        log.error("value_out_of_range", sqlstate=state)
-        return domain_problem(request, ValueOutOfRange("A value is outside of what can be stored."))
-    if _is_away(error, cause):
-        log.warning("database_away", error=type(cause).__name__, sqlstate=state)
+        found = ChangedAtTheSameMoment("Another request recorded the same thing first.", remedy="Read it, then decide.")
+    elif isinstance(cause, psycopg.DataError):
+        found = ValueOutOfRange("A value is outside of what can be stored.")
+    elif away:
         rule = "The database is away or too busy; nothing of this request was kept."
-        return domain_problem(request, DatabaseAway(rule, remedy="Send the same request again later."))
-    return internal_problem(request, error)
-
-
-def _is_away(error: Exception, cause: BaseException | None) -> bool:
-    if isinstance(error, sqlalchemy.exc.TimeoutError) or getattr(error, "connection_invalidated", False):
-        return True
-    return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+        found = DatabaseAway(rule, remedy="Send the same request again later.")
+    else:
+        return internal_problem(request, error)
+    log.warning("database_refused", problem=type(found).__name__, error=type(cause).__name__, sqlstate=state)
+    return domain_problem(request, found)
 
 
 def internal_problem(request: Request, error: BaseException) -> Response:
@@ -207,23 +192,19 @@ def internal_problem(request: Request, error: BaseException) -> Response:
     return problem(request, 500, "InternalError", detail, remedy="Report the request id to the operator.")
 
 
-Handler = Callable[[Request, Any], Response]
-
-
-def _in_the_loop(handler: Handler) -> Any:
-    async def handle(request: Request, error: Exception) -> Response:
-        return handler(request, error)
-
-    return handle
-
-
 def handlers() -> dict[Any, Any]:
     """The exception handlers of an application, by exception class."""
-    table: Iterable[tuple[type[Exception], Handler]] = (
-        (errors.DomainError, domain_problem),
-        (RequestValidationError, validation_problem),
-        (HTTPException, http_problem),
-        (sqlalchemy.exc.SQLAlchemyError, database_problem),
-        (psycopg.Error, database_problem),
-    )
-    return {category: _in_the_loop(handler) for category, handler in table}
+
+    def in_the_loop(handler: Callable[[Request, Any], Response]) -> Any:
+        async def handle(request: Request, error: Exception) -> Response:
+            return handler(request, error)
+
+        return handle
+
+    return {
+        errors.DomainError: in_the_loop(domain_problem),
+        RequestValidationError: in_the_loop(validation_problem),
+        HTTPException: in_the_loop(http_problem),
+        sqlalchemy.exc.SQLAlchemyError: in_the_loop(database_problem),
+        psycopg.Error: in_the_loop(database_problem),
+    }

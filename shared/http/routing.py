@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -53,10 +53,6 @@ class Wiring:
     identity: Identity
     rate: RateLimit
     slots: CapacityLimiter
-    name: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.name = self.runtime.service.name
 
 
 class _Refused(Exception):
@@ -73,7 +69,7 @@ class ServiceRoute(APIRoute):
     authenticated: ClassVar[bool] = True
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        if self.authenticated:  # for the documentation; `_admit` does the work
+        if self.authenticated:  # for the documentation; `handle` does the work
             options["dependencies"] = [Depends(BEARER), *(options.get("dependencies") or ())]
         super().__init__(path, endpoint, **options)
 
@@ -82,25 +78,21 @@ class ServiceRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             wiring: Wiring = request.app.state.wiring
-            _note_route(request, wiring)
-            _check_address(request)
+            _note_route(request, wiring.runtime.service.name)
+            if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+                raise MalformedAddress("The address contains the character NUL.", remedy="Leave out %00.")
             strict = StrictRequest(request.scope, request.receive, request._send)
             context = RequestContext(request.state.request_id, request.state.traceparent)
             request.state.context = context
-            await self._admit(strict, wiring, context)
+            caller = request.client.host if request.client else ""
+            if self.authenticated:
+                context.caller = await wiring.identity.authenticate(request.headers.get("authorization"))
+                caller = f"{context.caller.company}\x1f{context.caller.subject}"
+            wiring.rate.spend(caller)
             await self._read_body(strict)
-            if not self.transactional:
-                return await endpoint(strict)
-            return await _transact(strict, wiring, context, endpoint)
+            return await (_transact(strict, wiring, context, endpoint) if self.transactional else endpoint(strict))
 
         return handle
-
-    async def _admit(self, request: Request, wiring: Wiring, context: RequestContext) -> None:
-        caller = request.client.host if request.client else ""
-        if self.authenticated:
-            context.caller = await wiring.identity.authenticate(request.headers.get("authorization"))
-            caller = f"{context.caller.company}\x1f{context.caller.subject}"
-        wiring.rate.spend(caller)
 
     async def _read_body(self, request: StrictRequest) -> None:
         """Before the transaction opens: a slow sender must not hold one."""
@@ -148,34 +140,9 @@ def _exchange(opening: Callable[[], AbstractContextManager[UnitOfWork]], claim: 
             claim.remember(uow, exchange.response)
 
 
-def _note_route(request: Request, wiring: Wiring) -> None:
+def _note_route(request: Request, service: str) -> None:
     effective = request.scope.get("fastapi", {}).get("effective_route_context") or request.scope["route"]
-    request.scope[ROUTE] = (wiring.name, f"/{wiring.name}{effective.path}")
-
-
-def _check_address(request: Request) -> None:
-    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
-        raise MalformedAddress("The address contains the character NUL.", remedy="Leave out %00.")
-
-
-class _Open(ServiceRoute):
-    authenticated = False
-
-
-class _Untransacted(ServiceRoute):
-    transactional = False
-
-
-class _OpenUntransacted(_Open, _Untransacted):
-    pass
-
-
-_ROUTES: dict[tuple[bool, bool], type[ServiceRoute]] = {
-    (True, True): ServiceRoute,
-    (True, False): _Open,
-    (False, True): _Untransacted,
-    (False, False): _OpenUntransacted,
-}
+    request.scope[ROUTE] = (service, f"/{service}{effective.path}")
 
 
 class Router(APIRouter):
@@ -189,4 +156,5 @@ class Router(APIRouter):
     """
 
     def __init__(self, *, transactional: bool = True, authenticated: bool = True, **options: Any) -> None:
-        super().__init__(route_class=_ROUTES[transactional, authenticated], redirect_slashes=False, **options)
+        kind = type("Route", (ServiceRoute,), {"transactional": transactional, "authenticated": authenticated})
+        super().__init__(route_class=kind, redirect_slashes=False, **options)

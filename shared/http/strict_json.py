@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -61,23 +62,16 @@ def _check(document: Any) -> None:
     waiting = [(document, 1)]
     while waiting:
         value, depth = waiting.pop()
-        if isinstance(value, str):
-            _check_text(value)
-        elif isinstance(value, (dict, list)):
-            if depth > DEEPEST:
-                _too_deep()
-            if isinstance(value, dict):
-                waiting.extend((key, depth) for key in value)
-            waiting.extend((inner, depth + 1) for inner in (value.values() if isinstance(value, dict) else value))
-
-
-def _check_text(text: str) -> None:
-    if text.isascii() and "\0" not in text:
-        return
-    if "\0" in text:
-        raise MalformedJson("A string contains the character NUL, which no text here may.", remedy="Remove \\u0000.")
-    if _SURROGATE.search(text):
-        raise MalformedJson("A string contains half of a surrogate pair.", remedy="Send whole characters.")
+        if isinstance(value, (dict, list)) and depth > DEEPEST:
+            _too_deep()
+        if isinstance(value, dict):
+            waiting.extend((inner, depth + 1) for pair in value.items() for inner in pair)
+        elif isinstance(value, list):
+            waiting.extend((inner, depth + 1) for inner in value)
+        elif isinstance(value, str) and "\0" in value:
+            raise MalformedJson("A string contains the character NUL, which no text may.", remedy="Remove \\u0000.")
+        elif isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            raise MalformedJson("A string contains half of a surrogate pair.", remedy="Send whole characters.")
 
 
 def _too_deep() -> NoReturn:
@@ -87,8 +81,7 @@ def _too_deep() -> NoReturn:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise MalformedJson(f"The member {clean(twice, 100)} is given twice in one object.", remedy="Send it once.")
     return members
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from shared.errors import Busy, Invalid
 from shared.http import problems
-from shared.http.conditional import ChangedSinceRead, MalformedIfMatch, check_if_match, etag, expected_version
+from shared.http.conditional import ChangedSinceRead, MalformedIfMatch, check_if_match, etag
 from shared.http.context import request_id_of, traceparent_of
 from shared.http.paging import BadCursor, PageRequest
 from shared.http.strict_json import JsonNumber, MalformedJson, parse
@@ -132,12 +132,6 @@ def test_a_change_is_taken_only_from_the_present_version() -> None:
 def test_if_match_is_a_list_of_tags(header: str) -> None:
     with pytest.raises(MalformedIfMatch):
         check_if_match(header, 3)
-
-
-def test_the_expected_version_is_read_from_the_tag() -> None:
-    assert expected_version(None) is None and expected_version("*") is None and expected_version('"12"') == 12
-    with pytest.raises(ChangedSinceRead):
-        expected_version('"abc"')
 
 
 # --- cursors ---

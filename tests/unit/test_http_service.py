@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
+from services.processes import DrainingServer
 from shared.database.provision import engine_for
 from shared.http.routing import Router
 from shared.identity import Identity, JwksFile
@@ -461,6 +463,24 @@ def test_a_real_server_answers_a_chunked_giant_with_413(home: House) -> None:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def test_a_stopping_server_is_not_ready_before_its_listener_closes(home: House) -> None:
+    config = uvicorn.Config(home.app, host="127.0.0.1", port=0, log_config=None)
+    server = DrainingServer(config, home.app.state.readiness, grace=1)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/readyz"
+    assert httpx.get(address).status_code == 200
+    server.handle_exit(signal.SIGTERM, None)
+    answer = httpx.get(address)  # a new connection
+    assert answer.status_code == 503 and "draining" in answer.json()["detail"]
+    thread.join(10)
+    assert not thread.is_alive()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
 
 
 # --- logs ---
