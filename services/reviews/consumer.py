@@ -2,22 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.reviews.cases.handlers import (
-    decisions_applied,
-    decisions_refused,
-    deviations_cleared,
-    deviations_found,
-)
+from services.reviews.cases.handlers import decisions_answered, deviations_cleared, deviations_found
+from shared.contracts import goals
 from shared.contracts.base import Contract
-from shared.contracts.goals import (
-    Company,
-    DecisionApplied,
-    DecisionRefused,
-    DeviationCleared,
-    DeviationFound,
-    Person,
-    Unit,
-)
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
 
@@ -27,11 +14,11 @@ def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:
 
 
 HANDLERS: Mapping[type[Contract], Handler] = {
-    Company: copied,
-    Unit: copied,
-    Person: copied,
-    DeviationFound: deviations_found,
-    DeviationCleared: deviations_cleared,
-    DecisionApplied: decisions_applied,
-    DecisionRefused: decisions_refused,
+    goals.Company: copied,
+    goals.Unit: copied,
+    goals.Person: copied,
+    goals.DeviationFound: deviations_found,
+    goals.DeviationCleared: deviations_cleared,
+    goals.DecisionApplied: decisions_answered,
+    goals.DecisionRefused: decisions_answered,
 }

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from services.reviews.cases import store
-from services.reviews.cases.rules import case_id, due_at
+from services.reviews.cases.rules import due_at
 from services.reviews.policies import policy
 from shared.contracts.base import Tick
-from shared.contracts.goals import DecisionApplied, DecisionRefused, DeviationCleared, DeviationFound
+from shared.contracts.goals import DecisionApplied, DecisionRefused, DeviationFound
 from shared.contracts.reviews import CaseClosed, CaseEscalated, CaseOpened
-from shared.database.unit_of_work import UnitOfWork
+from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.organisation import superior
 from shared.service import Received
-
-TOPIC = CaseOpened.TOPIC
 
 
 def deviations_found(uow: UnitOfWork, events: Sequence[Received]) -> None:
@@ -26,18 +25,32 @@ def deviations_found(uow: UnitOfWork, events: Sequence[Received]) -> None:
         key = (found.goal, found.period)
         if key not in cases:
             cases[key] = _open(uow, company, found)
-        store.add_cause(uow, company, cases[key], found)
+        _join(uow, company, cases[key], found)
 
 
 def _open(uow: UnitOfWork, company: str, found: DeviationFound) -> str:
     number = store.next_number(uow, company, found.goal, found.period)
-    case = case_id(found.goal, found.period, number)
+    case = f"{found.goal}.{found.period}.{number}"
     day = store.day_of(uow, company, found.judged_at)
     due = due_at(found.judged_at, policy(uow, company, "plan_due_hours", day))
-    store.insert(uow, company, case, number, found, due)
+    store.insert(
+        uow, "review_case", company=company, id=case, goal=found.goal, goal_name=found.goal_name, period=found.period,
+        number=number, owner=found.owner, status="open", opened_at=found.judged_at, due=due,
+        target_version=found.target_version, score_version=found.score_version,
+    )  # fmt: skip
     event = CaseOpened(case=case, goal=found.goal, period=found.period, owner=found.owner, due=due)
     uow.publish(event, company=company, key=case)
     return case
+
+
+def _join(uow: UnitOfWork, company: str, case: str, found: DeviationFound) -> None:
+    """The case looks at the latest cause; the same deviation again changes nothing."""
+    causes = [row.content for row in store.children(uow, company, "cause", case)]
+    content = found.model_dump(mode="json")
+    if content not in causes:
+        store.insert(uow, "cause", company=company, case=case, number=len(causes) + 1, content=Jsonb(content))
+        figures = {"target_version": found.target_version, "score_version": found.score_version}
+        store.update(uow, "review_case", company, case, **figures)
 
 
 def deviations_cleared(uow: UnitOfWork, events: Sequence[Received]) -> None:
@@ -45,49 +58,29 @@ def deviations_cleared(uow: UnitOfWork, events: Sequence[Received]) -> None:
     uow.lock_company(company)
     cases = store.open_cases(uow, company, {(e.event.goal, e.event.period) for e in events})
     for received in events:
-        cleared: DeviationCleared = received.event
-        if case := cases.get((cleared.goal, cleared.period)):
-            close(uow, company, case, "within_limit", cleared.judged_at)
+        if case := cases.get((received.event.goal, received.event.period)):
+            close(uow, company, case, "within_limit", received.event.judged_at)
 
 
-def close(uow: UnitOfWork, company: str, case: str, why: str, at: datetime) -> None:
+def close(uow: UnitOfWork, company: str, case: str, why: Any, at: datetime) -> None:
     """Closes a case that is open, and says so."""
-    if store.close(uow, company, case, why, at):
-        uow.publish(CaseClosed.model_validate({"case": case, "why": why, "at": at}), company=company, key=case)
+    if store.update(uow, "review_case", company, case, status="closed", closed_why=why, closed_at=at):
+        uow.publish(CaseClosed(case=case, why=why, at=at), company=company, key=case)
 
 
-def decisions_applied(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """The first answer counts, however often one is delivered."""
+def decisions_answered(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """The first answer counts, however often one is delivered. An applied decision closes its case; a refused one
+    leaves it open, and the case shows why."""
     company = events[0].company
     uow.lock_company(company)
     for received in events:
-        applied: DecisionApplied = received.event
-        at = acting_at(uow, company, applied.case)
-        if at and store.answer_decision(
-            uow, company, applied.decision, "applied", at, target_version=applied.target_version
-        ):
-            close(uow, company, applied.case, "decided", at)
-
-
-def decisions_refused(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """The case stays open, and shows why."""
-    company = events[0].company
-    uow.lock_company(company)
-    for received in events:
-        refused: DecisionRefused = received.event
-        if at := acting_at(uow, company, refused.case):
-            store.answer_decision(
-                uow, company, refused.decision, "refused", at, rule=refused.rule, remedy=refused.remedy
-            )
-
-
-def acting_at(uow: UnitOfWork, company: str, case: str) -> datetime | None:
-    """When something happens in a case: the last tick, never before it was opened; None where there is no such case."""
-    row = store.get(uow, company, case)
-    if row is None:
-        return None
-    opened: datetime = row.opened_at
-    return max(store.now(uow, company) or opened, opened)
+        answer: DecisionApplied | DecisionRefused = received.event
+        if case := store.get(uow, company, answer.case):
+            fate = "applied" if isinstance(answer, DecisionApplied) else "refused"
+            told = answer.model_dump(include={"target_version", "rule", "remedy"})
+            first = store.update(uow, "decision", company, answer.decision, fate=fate, answered_at=case.now, **told)
+            if first and fate == "applied":
+                close(uow, company, case.id, "decided", case.now)
 
 
 def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
@@ -98,6 +91,6 @@ def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
     if policy(uow, company, "escalation", day) == "superior":
         for row in store.overdue(uow, company, tick.at):
             to = superior(uow, company, row.owner, day) if row.owner else None
-            store.escalate(uow, company, row.id, to, tick.at)
+            store.update(uow, "review_case", company, row.id, status="escalated", escalated_to=to, escalated_at=tick.at)
             uow.publish(CaseEscalated(case=row.id, to=to, at=tick.at), company=company, key=row.id)
-    uow.publish_everywhere(tick, company=company, topic=TOPIC)
+    uow.publish_everywhere(tick, company=company, topic=CaseOpened.TOPIC)
