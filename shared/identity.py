@@ -1,8 +1,6 @@
-"""Who is calling: bearer tokens checked against published keys, a local issuer for one machine, signed webhooks."""
+"""Who is calling: bearer tokens checked against published keys, and a local issuer for one machine."""
 
 import base64
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -10,10 +8,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import structlog
@@ -24,6 +23,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key
 from joserfc.jws import JWSRegistry
 
 from shared.errors import Unauthenticated, Unavailable
+from shared.settings import Settings
 
 ALGORITHMS = ("ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "EdDSA", "Ed25519")
 ROLES = frozenset(
@@ -61,32 +61,35 @@ class Principal:
     roles: frozenset[str]
 
 
-class Keys(Protocol):
-    """Where the public keys come from."""
+class Keys:
+    """Public keys by their id; what was known is kept where nothing can be read."""
+
+    _keys: dict[str, Key] | None = None
 
     def find(self, kid: str) -> Key | None:
         """The key of that id, as far as known. Raises KeysUnavailable where none was ever received."""
+        if self._keys is None:
+            raise KeysUnavailable("The keys that tokens are signed with cannot be read at present.")
+        return self._keys.get(kid)
 
     def stale(self, kid: str) -> bool:
         """Whether it is time to look again before judging a token of that key id."""
+        raise NotImplementedError
 
     def refresh(self) -> None:
-        """Looks again; blocks. What was known is kept where nothing can be read."""
+        """Looks again; blocks."""
+        raise NotImplementedError
 
 
-class JwksUrl:
+class JwksUrl(Keys):
     """Keys published by an identity provider over HTTPS."""
 
     def __init__(
         self, url: str, client: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._url, self._clock, self._client = url, clock, client or httpx.Client(timeout=5)
-        self._keys: dict[str, Key] | None = None
         self._received = self._tried = -float("inf")
         self._lock = threading.Lock()
-
-    def find(self, kid: str) -> Key | None:
-        return _known(self._keys).get(kid)
 
     def stale(self, kid: str) -> bool:
         now = self._clock()
@@ -105,16 +108,12 @@ class JwksUrl:
                 log.warning("keys_not_received", url=self._url, error=type(error).__name__)
 
 
-class JwksFile:
+class JwksFile(Keys):
     """Keys in a file; a changed file counts at once, so keys rotate without a restart."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._keys: dict[str, Key] | None = None
         self._seen: tuple[int, int, int] | None = None
-
-    def find(self, kid: str) -> Key | None:
-        return _known(self._keys).get(kid)
 
     def stale(self, kid: str) -> bool:
         return self._keys is None or self._state() != self._seen
@@ -134,12 +133,6 @@ class JwksFile:
         return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-def _known(keys: dict[str, Key] | None) -> dict[str, Key]:
-    if keys is None:
-        raise KeysUnavailable("The keys that tokens are signed with cannot be read at present.")
-    return keys
-
-
 def _public_keys(document: Any) -> dict[str, Key]:
     """Asymmetric keys by their id. A symmetric key in a public set would let every reader of it sign."""
     if not isinstance(document, Mapping) or not isinstance(document.get("keys"), list):
@@ -156,14 +149,7 @@ def _public_keys(document: Any) -> dict[str, Key]:
 
 
 class Identity:
-    """Judges bearer tokens.
-
-    Args:
-        keys: where the public keys come from.
-        issuer: the `iss` a token must have.
-        audience: what `aud` must be or contain.
-        clock: seconds since 1970, for tests.
-    """
+    """Judges bearer tokens: `iss` must be the issuer, `aud` must be or contain the audience."""
 
     def __init__(self, keys: Keys, issuer: str, audience: str, clock: Callable[[], float] = time.time) -> None:
         self._keys, self._clock = keys, clock
@@ -180,12 +166,7 @@ class Identity:
         )
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """The principal that the header Authorization proves.
-
-        Raises:
-            TokenMissing, TokenRefused: with what is wrong, never with the token.
-            KeysUnavailable: no key was ever received from the identity provider.
-        """
+        """The principal that the header Authorization proves. What it raises says what is wrong, never the token."""
         token = _bearer(authorization)
         kid = _key_id(token)
         if self._keys.stale(kid):
@@ -193,9 +174,9 @@ class Identity:
         key = self._keys.find(kid)
         if key is None:
             raise _refused("it is signed with a key that the issuer does not publish")
-        return self._principal(self._verified(token, key))
+        return self._verified(token, key)
 
-    def _verified(self, token: str, key: Key) -> Mapping[str, Any]:
+    def _verified(self, token: str, key: Key) -> Principal:
         try:
             claims = jwt.decode(token, key, algorithms=ALGORITHMS, registry=self._registry).claims
             self._claims.validate(claims)
@@ -203,9 +184,6 @@ class Identity:
             raise _refused(_REASONS.get(error.error, "it is not valid")) from error
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise _refused("it is not a signed token") from error
-        return claims
-
-    def _principal(self, claims: Mapping[str, Any]) -> Principal:
         subject, company, roles = claims["sub"], claims["company"], claims["roles"]
         if not (isinstance(company, str) and _NAME.fullmatch(company) and _NAME.fullmatch(subject)):
             raise _refused("its claims `sub` and `company` are not short texts")
@@ -256,35 +234,26 @@ def _key_id(token: str) -> str:
 
 
 class LocalIssuer:
-    """Issues tokens on one machine. The key is made at first start; only its owner can read it.
+    """Issues tokens on one machine.
 
     Args:
-        directory: holds `issuer-key.json` (private, 0600) and `jwks.json` (public).
-        issuer: the `iss` of its tokens.
-        audience: the `aud` of its tokens.
+        directory: holds `issuer-key.json` (private, 0600; made where it is missing) and `jwks.json` (public).
     """
 
     def __init__(
-        self,
-        directory: Path,
-        issuer: str = "valueloop-local",
-        audience: str = "valueloop",
+        self, directory: Path, issuer: str = "valueloop-local", audience: str = "valueloop",
         clock: Callable[[], float] = time.time,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._directory, self._issuer, self._audience, self._clock = directory, issuer, audience, clock
-        self._private, self.jwks_file = directory / "issuer-key.json", directory / "jwks.json"
+        self.jwks_file, private = directory / "jwks.json", directory / "issuer-key.json"
         directory.mkdir(parents=True, exist_ok=True)
-        if not self._private.exists():
-            self._make_first_key()
-        self._key = ECKey.import_key(json.loads(self._private.read_bytes()))
+        if not private.exists():
+            self._make_key(private)
+        self._key = ECKey.import_key(json.loads(private.read_bytes()))
         self._publish()
 
     def issue(self, subject: str, company: str, roles: Iterable[str], lifetime: timedelta = timedelta(hours=8)) -> str:
-        """A signed token.
-
-        Raises:
-            ValueError: a role that does not exist, or a name that no token may carry.
-        """
+        """A signed token. Raises ValueError for a role that does not exist, or a name that no token may carry."""
         wanted = sorted(set(roles))
         if unknown := set(wanted) - ROLES:
             raise ValueError(f"no such role: {', '.join(sorted(unknown))}; roles are {', '.join(sorted(ROLES))}")
@@ -303,24 +272,17 @@ class LocalIssuer:
         }
         return jwt.encode({"alg": "ES256", "kid": self._key.kid}, claims, self._key, algorithms=["ES256"])
 
-    def rotate(self) -> None:
-        """Signs with a new key from now on; the old public key stays, so that tokens in use go on."""
-        _write(self._private, _new_key(), os.O_TRUNC)
-        self._key = ECKey.import_key(json.loads(self._private.read_bytes()))
-        self._publish()
-
-    def _make_first_key(self) -> None:
+    def _make_key(self, private: Path) -> None:
         """A finished file is linked into place: of two processes at first start one key wins, and none is half read."""
         mine = self._directory / f".issuer-key-{secrets.token_hex(8)}"
-        _write(mine, _new_key(), os.O_EXCL)
-        try:
-            os.link(mine, self._private)
-        except FileExistsError:
-            pass
-        finally:
-            mine.unlink()
+        with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True), file)
+        with suppress(FileExistsError):
+            os.link(mine, private)
+        mine.unlink()
 
     def _publish(self) -> None:
+        """Adds the public key; earlier ones stay, so that tokens in use go on."""
         known = json.loads(self.jwks_file.read_bytes())["keys"] if self.jwks_file.exists() else []
         if any(item["kid"] == self._key.kid for item in known):
             return
@@ -330,33 +292,7 @@ class LocalIssuer:
         waiting.replace(self.jwks_file)
 
 
-def _new_key() -> str:
-    return json.dumps(ECKey.generate_key("P-256", auto_kid=True).as_dict(private=True))
-
-
-def _write(path: Path, text: str, how: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "w") as file:
-        file.write(text)
-
-
-def identity_of(settings: Any) -> Identity:
+def identity_of(settings: Settings) -> Identity:
     """The identity that the settings describe; without keys of a provider, those of the local issuer."""
-    keys: Keys
-    if settings.jwks_url:
-        keys = JwksUrl(settings.jwks_url)
-    else:
-        keys = JwksFile(settings.jwks_file or settings.data_directory / "jwks.json")
-    return Identity(keys, settings.issuer, settings.audience)
-
-
-def verify_hmac(secret: bytes, body: bytes, signature_base64: str) -> bool:
-    """Whether `signature_base64` is base64(HMAC-SHA256(secret, body)); in constant time, False for anything malformed.
-
-    >>> verify_hmac(b"secret", b"{}", "GSEVqEL8A4+IAcCH8YaFdIfAnPoVHWYsm5y68PhXDT0=")
-    False
-    """
-    try:
-        given = base64.b64decode(signature_base64, validate=True)
-    except (ValueError, TypeError):
-        return False
-    return hmac.compare_digest(hmac.new(secret, body, hashlib.sha256).digest(), given)
+    file = JwksFile(settings.jwks_file or settings.data_directory / "jwks.json")
+    return Identity(JwksUrl(settings.jwks_url) if settings.jwks_url else file, settings.issuer, settings.audience)
