@@ -185,4 +185,5 @@ WEBHOOK_BODY = {
         "description": "The document as JSON, with doctype, name, modified and docstatus; the content type is ignored.",
         "content": {"*/*": {"schema": {}}},
     },
+    "responses": {"401": {"$ref": "#/components/responses/Problem401"}},
 }

@@ -267,7 +267,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_observation_key",
         "observation",
-        ["company", "metric", "key"],
+        ["company", "key"],
         unique=False,
         postgresql_where=sa.text("removed IS NULL AND key IS NOT NULL"),
     )
