@@ -55,7 +55,7 @@ def received(kind: type[Contract], record: Record) -> Received:
 def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequence[Record]) -> None:
     """Calls the handlers, once for each run of records of one type and company; copies dated settings first.
 
-    Company by company, so that every transaction takes their locks in one order; within a company nothing changes place.
+    Company by company, so that every transaction takes their locks in one order; within one nothing changes place.
     """
     by_company = sorted(records, key=lambda record: record.company)
     for (_company, name), run in groupby(by_company, key=lambda record: (record.company, record.type)):
