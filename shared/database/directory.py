@@ -9,12 +9,7 @@ from pathlib import Path
 
 
 class BrokenEnvironment(Exception):
-    """Something outside the program is not as it must be. Never a broken rule of the domain.
-
-    Args:
-        sentence: what is wrong.
-        remedy: what the operator can do.
-    """
+    """Something outside the program is not as it must be; never a broken rule of the domain."""
 
     def __init__(self, sentence: str, *, remedy: str) -> None:
         super().__init__(sentence)
@@ -40,45 +35,42 @@ def held(directory: Path, address: str) -> Iterator[None]:
     path = directory / "up.lock"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = path.open("a+")
     except OSError as error:
         raise DirectoryNotWritable(
             f"The data directory {directory} cannot be written: {error.strerror}.",
             remedy="Change its owner, or name another with --data-directory.",
         ) from error
-    try:
-        _lock(descriptor, directory)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "address": address}).encode(), 0)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = _holder(path) or {"pid": "?", "address": "starting"}
+            raise AlreadyRunning(
+                f"ValueLoop already runs from {directory} (process {other['pid']}, {other['address']}).",
+                remedy=f"Use that one, stop it with `kill {other['pid']}`, or name another --data-directory.",
+            ) from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "address": address}))
+        file.flush()
         yield
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.pread(descriptor, 1024, 0)
-        other = json.loads(text) if text else {"pid": "?", "address": "starting"}
-        raise AlreadyRunning(
-            f"ValueLoop already runs from {directory} (process {other['pid']}, {other['address']}).",
-            remedy=f"Use that one, stop it with `kill {other['pid']}`, or name another --data-directory.",
-        ) from None
+        file.truncate(0)
 
 
 def running(directory: Path) -> str | None:
     """The address of the ValueLoop that runs from `directory`, if one does."""
+    path = directory / "up.lock"
     try:
-        descriptor = os.open(directory / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(descriptor, 1024, 0)
-        return str(json.loads(text)["address"]) if text else None
-    finally:
-        os.close(descriptor)
+        return (_holder(path) or {}).get("address")
+    except OSError:
+        pass
     return None
+
+
+def _holder(path: Path) -> dict[str, str] | None:
+    text = path.read_text()  # empty until it has said who it is
+    found: dict[str, str] | None = json.loads(text) if text else None
+    return found

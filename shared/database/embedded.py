@@ -59,9 +59,7 @@ class PostgresDidNotStart(BrokenEnvironment):
 class EmbeddedPostgres:
     """A PostgreSQL server over `directory`/postgres; made at the first start, kept after a stop.
 
-    Args:
-        directory: where the data lives; made where it is missing.
-        options: further server settings, such as `FOR_TESTS` where the data may be lost.
+    `options` are further server settings, such as `FOR_TESTS` where the data may be lost.
     """
 
     def __init__(self, directory: Path, options: dict[str, str] | None = None) -> None:
@@ -72,20 +70,15 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
-        """Starts the server and returns the administrator's URL.
-
-        Raises:
-            DamagedDataDirectory, OtherPostgresVersion, PostgresDidNotStart: with the remedy.
-        """
+        """Starts the server and returns the administrator's URL. Raises what is defined above, with the remedy."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._account()
         if not self.data.exists():
             self._create()
         self._check()
         self._stop_leftover()
-        command = [_binary("postgres"), "-D", str(self.data), "-k", str(self._sockets())]
-        for name, value in self.options.items():
-            command += ["-c", f"{name}={value}"]
+        options = [part for name, value in self.options.items() for part in ("-c", f"{name}={value}")]
+        command = [_binary("postgres"), "-D", str(self.data), "-k", str(self._sockets()), *options]
         began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C on the terminal must reach the supervisor, which stops PostgreSQL last.
@@ -193,10 +186,8 @@ class EmbeddedPostgres:
         raise PostgresDidNotStart(f"PostgreSQL did not start: {reason}.", remedy=f"Its log is {self.log}.")
 
     def _sockets(self) -> Path:
-        beside = self.directory / "socket"
-        if len(os.fsencode(beside / SOCKET)) <= LONGEST_SOCKET_PATH:
-            path = beside
-        else:
+        path = self.directory / "socket"
+        if len(os.fsencode(path / SOCKET)) > LONGEST_SOCKET_PATH:
             name = hashlib.sha256(f"{self.directory}-{os.geteuid()}".encode()).hexdigest()[:12]
             path = Path(tempfile.gettempdir()) / f"valueloop-{name}"
         path.mkdir(mode=0o700, exist_ok=True)

@@ -3,11 +3,10 @@
 Alembic is called as a library: no `alembic.ini`, no `env.py` per service, nothing to keep in step.
 """
 
-import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, text
 
 from shared.database.directory import BrokenEnvironment
 from shared.database.provision import engine_for, grants_after_migrations
@@ -40,11 +39,17 @@ def upgrade(service: str, owner_url: str) -> None:
     with _owner(owner_url) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         script = _script(service)
-        before = _context(connection).get_current_revision()
-        if before == script.get_current_head():
+        before, newest = _context(connection).get_current_revision(), script.get_current_head()
+        if before == newest:
             return
-        _refuse_newer(service, script, before)
-        _run(connection, script)
+        if before is not None and before not in {one.revision for one in script.walk_revisions()}:
+            raise SchemaIsNewer(
+                f"The {service} database is at version {before}; this ValueLoop knows up to {newest}.",
+                remedy="Install the newer ValueLoop again, or restore the backup made before it.",
+            )
+        with _environment(script) as environment:
+            environment.configure(connection=connection, version_table_schema="public")
+            environment.run_migrations()
         for statement in grants_after_migrations(service):
             connection.execute(text(statement))
 
@@ -61,28 +66,22 @@ def head(service: str) -> str | None:
 
 
 def check(service: str, owner_url: str) -> list[str]:
-    """How the migrated database differs from the tables in the code; empty where it does not.
-
-    Args:
-        owner_url: a database that `upgrade` has been run on.
-    """
+    """How a migrated database differs from the tables in the code; empty where it does not."""
     with _owner(owner_url) as connection:
-        migrations = produce_migrations(_context(connection), metadata_of(service))
-        operations = migrations.upgrade_ops
-        return [repr(difference) for difference in operations.as_diffs()] if operations else []
+        return [repr(difference) for difference in _difference(connection, service).as_diffs()]
 
 
 def revision(service: str, message: str, owner_url: str) -> Path:
-    """Drafts the next migration from the difference between code and database. Read it before you commit it.
+    """Drafts the next migration from the difference between code and a migrated database. Read it before you commit it.
 
-    Args:
-        message: why the change is needed; becomes the file's name and docstring.
-        owner_url: a database that `upgrade` has been run on.
+    `message` says why the change is needed; it becomes the file's name and docstring.
     """
     with _owner(owner_url) as connection:
-        operations: Any = produce_migrations(_context(connection), metadata_of(service)).upgrade_ops
-        body = _tidy(render_python_code(operations))
-    versions, previous = _directory(service) / "versions", head(service)
+        code = render_python_code(_difference(connection, service))
+    lines = [line for line in code.splitlines() if not line.lstrip().startswith("#")]
+    body = "\n".join(lines).replace("astext_type=Text()", "") or "    pass"
+    script = _script(service)
+    versions, previous = Path(script.dir) / "versions", script.get_current_head()
     number = f"{int(previous or 0) + 1:04}"
     path = versions / f"{number}_{re.sub(r'[^a-z0-9]+', '_', message.lower()).strip('_')[:60]}.py"
     versions.mkdir(parents=True, exist_ok=True)
@@ -97,37 +96,24 @@ def revision(service: str, message: str, owner_url: str) -> Path:
 
 def statements(service: str) -> str:
     """The SQL of a service's whole history, for a linter to read."""
-    script, out = _script(service), StringIO()
-    with EnvironmentContext(Config(), script, fn=_upgrades(script), as_sql=True, destination_rev="head") as environment:
+    out = StringIO()
+    with _environment(_script(service), as_sql=True) as environment:
         environment.configure(dialect_name="postgresql", output_buffer=out, literal_binds=True)
         environment.run_migrations()
     _, mark, ours = out.getvalue().partition("-- Running")  # before it stands what makes Alembic's own table
     return mark + ours
 
 
-def metadata_of(service: str) -> MetaData:
-    """The tables a service's code speaks of."""
-    metadata: MetaData = importlib.import_module(f"services.{service}.tables").metadata
-    return metadata
+def _environment(script: ScriptDirectory, **options: Any) -> EnvironmentContext:
+    def upgrades(revision: Any, _context: Any) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    return EnvironmentContext(Config(), script, fn=upgrades, destination_rev="head", **options)
 
 
-def _run(connection: Connection, script: ScriptDirectory) -> None:
-    with EnvironmentContext(Config(), script, fn=_upgrades(script), destination_rev="head") as environment:
-        environment.configure(connection=connection, version_table_schema="public")
-        environment.run_migrations()
-
-
-def _upgrades(script: ScriptDirectory) -> Any:
-    return lambda revision, _context: script._upgrade_revs("head", revision)
-
-
-def _refuse_newer(service: str, script: ScriptDirectory, before: str | None) -> None:
-    known = {one.revision for one in script.walk_revisions()}
-    if before is not None and before not in known:
-        raise SchemaIsNewer(
-            f"The {service} database is at version {before}; this ValueLoop knows up to {script.get_current_head()}.",
-            remedy="Install the newer ValueLoop again, or restore the backup made before it.",
-        )
+def _difference(connection: Connection, service: str) -> Any:
+    metadata = import_module(f"services.{service}.tables").metadata
+    return produce_migrations(_context(connection), metadata).upgrade_ops
 
 
 def _context(connection: Connection) -> MigrationContext:
@@ -154,16 +140,4 @@ def _owner(url: str) -> Iterator[Connection]:
 
 
 def _script(service: str) -> ScriptDirectory:
-    return ScriptDirectory(_directory(service))
-
-
-def _directory(service: str) -> Path:
-    specification = find_spec(f"services.{service}")
-    if specification is None or specification.origin is None:
-        raise LookupError(f"there is no service {service}")
-    return Path(specification.origin).parent / "migrations"
-
-
-def _tidy(code: str) -> str:
-    lines = [line for line in code.splitlines() if not line.lstrip().startswith("#")]
-    return "\n".join(lines).replace("astext_type=Text()", "") or "    pass"
+    return ScriptDirectory(str(Path(str(import_module(f"services.{service}").__file__)).parent / "migrations"))

@@ -6,8 +6,7 @@ own give a URL per service instead. Such a session stays the administrator's for
 `pg_terminate_backend`: `SET LOCAL ROLE NONE` uses that, while `RESET ROLE` only returns to the role of the URL.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +37,7 @@ class ServiceUrls:
 def provision(admin_url: str, services: Iterable[str], prefix: str = "valueloop") -> dict[str, ServiceUrls]:
     """Makes what is missing of databases, roles and rights; may be repeated and run by several processes at once.
 
-    Args:
-        admin_url: a login that may create databases and roles; need not be a superuser.
-        services: names such as `goals`; the database is `valueloop_goals`.
-        prefix: begins the databases' names; roles always begin with `valueloop`.
+    `admin_url` is a login that may create databases and roles; it need not be a superuser.
     """
     names = list(services)
     with psycopg.connect(_libpq(admin_url), autocommit=True) as connection:
@@ -75,10 +71,9 @@ def make_database(
 
 
 def service_urls(admin_url: str, service: str, database: str) -> ServiceUrls:
-    """The URLs of a service's roles in `database`."""
     url = make_url(admin_url).set(database=database)
     roles = (owner_role(service), application_role(service), LOG_READER)
-    return ServiceUrls(*(_text(with_options(url, role=role)) for role in roles))
+    return ServiceUrls(*(_text(_with_options(url, role=role)) for role in roles))
 
 
 def _make_role(connection: psycopg.Connection[Any], role: str) -> None:
@@ -119,22 +114,15 @@ def grants_after_migrations(service: str) -> list[str]:
 
 def engine_for(
     url: str,
-    role: str | None = None,
     *,
     application_name: str = "valueloop",
     pool_size: int = 5,
-    max_overflow: int = 5,
     statement_timeout: str = "0",
     lock_timeout: str = "30s",
 ) -> Engine:
     """An engine whose every connection gives up where waiting would stop others.
 
-    Args:
-        url: as `provision` made it, or an operator's.
-        role: a role to take, where the URL does not name one.
-        application_name: shown in `pg_stat_activity`.
-        statement_timeout: longest statement, as PostgreSQL writes it; "0" for workers, whose batches take their time.
-        lock_timeout: longest wait for a lock.
+    Timeouts as PostgreSQL writes them; "0" is none, for workers, whose batches take their time.
     """
     options = {
         "idle_in_transaction_session_timeout": "30s",  # a stuck owner must not keep its locks
@@ -142,12 +130,10 @@ def engine_for(
         "statement_timeout": statement_timeout,
         "TimeZone": "UTC",
     }
-    if role:
-        options["role"] = role
     return create_engine(
-        with_options(make_url(url).set(drivername="postgresql+psycopg"), **options),
+        _with_options(make_url(url).set(drivername="postgresql+psycopg"), **options),
         pool_size=pool_size,
-        max_overflow=max_overflow,
+        max_overflow=5,
         pool_timeout=5,
         hide_parameters=True,  # or an error would write personal data to the log
         pool_pre_ping=False,  # a ping per checkout costs a round trip; whoever meets a dead connection repeats the work
@@ -162,18 +148,10 @@ def engine_for(
     )
 
 
-def with_options(url: URL, **options: str) -> URL:
+def _with_options(url: URL, **options: str) -> URL:
     """`url` with server settings added to those that its libpq `options` already carry."""
-    before = url.query.get("options", "")
     added = " ".join(f"-c {name}={value}" for name, value in options.items())
-    return url.update_query_dict({"options": f"{before} {added}".strip()})
-
-
-@contextmanager
-def connected(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """One connection outside any pool, for tools and migrations; commits at the end."""
-    with psycopg.connect(_libpq(url), connect_timeout=5) as connection:
-        yield connection
+    return url.update_query_dict({"options": f"{url.query.get('options', '')} {added}".strip()})
 
 
 def _libpq(url: str) -> str:

@@ -17,7 +17,7 @@ from shared.database.embedded import (
     OtherPostgresVersion,
     PostgresDidNotStart,
 )
-from shared.database.provision import connected, engine_for, provision
+from shared.database.provision import engine_for, provision
 
 
 def test_data_outlives_a_stop_and_accepted_data_is_synced(tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_importing_the_wheel_warns_of_nothing() -> None:
 def test_roles_can_do_no_more_than_they_must(postgres_url: str) -> None:
     urls = provision(postgres_url, ["goals"], prefix="roles")["goals"]
     assert provision(postgres_url, ["goals"], prefix="roles")["goals"] == urls
-    with connected(urls.owner) as owner:
+    with psycopg.connect(urls.owner) as owner:
         owner.execute("CREATE SCHEMA log")
         owner.execute("CREATE TABLE log.record (a int); CREATE TABLE goal (a int)")
         owner.execute("GRANT USAGE ON SCHEMA log TO valueloop_log_reader")
         owner.execute("GRANT SELECT ON log.record TO valueloop_log_reader")
-    with connected(urls.application) as application:
+    with psycopg.connect(urls.application) as application:
         application.execute("INSERT INTO goal VALUES (1)")
     for url, statement in (
         (urls.application, "CREATE TABLE mine (a int)"),
@@ -125,7 +125,7 @@ def test_roles_can_do_no_more_than_they_must(postgres_url: str) -> None:
         (urls.log_reader, "SELECT * FROM goal"),
         (urls.log_reader, "DELETE FROM log.record"),
     ):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), connected(url) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(url) as connection:
             connection.execute(statement)
 
 
@@ -135,7 +135,7 @@ def test_an_administrator_who_is_no_superuser_can_provision(tmp_path: Path) -> N
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute("CREATE ROLE dba LOGIN CREATEDB CREATEROLE")
     urls = provision(admin_url.replace("postgres@", "dba@"), ["goals"])["goals"]
-    with connected(urls.application) as connection:
+    with psycopg.connect(urls.application) as connection:
         assert connection.execute("SELECT current_user, session_user").fetchone() == ("valueloop_goals", "dba")
     postgres.stop()
 
