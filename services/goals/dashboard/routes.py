@@ -2,30 +2,28 @@
 
 from collections.abc import Iterable
 from datetime import date
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
+from pydantic import BaseModel, Field
 
 from shared.configuration import all_in_force, require
-from shared.contracts.base import Code
+from shared.contracts.base import Code, Subject
 from shared.contracts.goals import Goal, Unit
 from shared.database.unit_of_work import UnitOfWork
 from shared.errors import Conflict, Invalid
 from shared.http.context import Context
 from shared.http.routing import Router
-from shared.numbers import published
 from shared.organisation import head, subtree
-from shared.periods import Period, period_of
+from shared.periods import period_of
 
+from ..deviations.handlers import Standing, standing
 from ..goals.store import owner_of
-from ..organisation.store import visible_people
+from ..organisation.store import last_tick, visible_people
 from ..scores import store
-from ..scores.book import ONE_DAY, Book, settings_book
-from ..scores.routes import view
-from ..scores.rules import gap, shortfall, target_to_date
-from ..scores.store import Score
-from .schemas import Dashboard, DashboardLine
+from ..scores.book import settings_book
+from ..scores.routes import Published, ScoreView
+from ..scores.rules import ONE_DAY
 
 router = Router(tags=["dashboard"])
 
@@ -36,6 +34,35 @@ class DayMissing(Invalid):
 
 class NoCalendar(Conflict):
     """Without the company's calendar no period is known."""
+
+
+class DashboardLine(BaseModel):
+    """How a goal stands in the period that holds the day (mechanism M2)."""
+
+    goal: str
+    name: str
+    owner: Subject
+    responsible: str | None = Field(description="The person who answers for it.")
+    period: str
+    target: Published | None = Field(description="Due by the end of the day: the target to date.")
+    period_target: Published | None = Field(description="Of the whole period.")
+    current: Published | None
+    shortfall: Published | None = Field(description="Missing, in the metric's unit; negative is over-fulfilment.")
+    gap: Published | None = Field(description="Missing share of the target to date [ratio].")
+    alert: bool = Field(description="Whether the gap is over the limit; exactly the limit is not.")
+    over_fulfilled: bool
+    score: Published | None = Field(description="What closing now would give, against the whole target.")
+    reason: str | None = Field(description="Why there are no figures.")
+    qualified: list[str]
+    explanation: str | None
+
+
+class Dashboard(BaseModel):
+    """The goals in a unit and below it."""
+
+    unit: str | None
+    on: date
+    items: list[DashboardLine]
 
 
 @router.get("/dashboard", operation_id="getDashboard", summary="Target to date, current, gap and risk per goal")
@@ -51,25 +78,25 @@ def get_dashboard(
     setting = settings_book(uow, company, ())
     if setting is None:
         raise NoCalendar("The company has no calendar yet.", remedy="PUT /goals/v1/companies/company first.")
-    if on is None and store.last_tick(uow, company) is None:
+    if on is None and last_tick(uow, company) is None:
         raise DayMissing("No tick has come yet, so the day is not known.", field="on", remedy="Give a day.")
     day = on or setting.judged_on
-    goals = {code: found.content for code, found in all_in_force(uow, Goal, company, day).items()}
-    wanted = _wanted(context, {code: goal for code, goal in goals.items() if goal.status == "active"}, unit, day)
-    return Dashboard(unit=unit, on=day, items=_lines(uow, company, wanted, day))
+    return Dashboard(unit=unit, on=day, items=_lines(uow, company, _wanted(context, unit, day), day))
 
 
-def _wanted(context: Context, goals: dict[str, Goal], unit: str | None, day: date) -> list[str]:
-    people = visible_people(context.uow, context.company, context.principal)
-    subjects = None
+def _wanted(context: Context, unit: str | None, day: date) -> list[str]:
+    """The active goals in the unit that run on the day and are the caller's to see."""
+    uow, company = context.uow, context.company
+    people = visible_people(uow, company, context.principal)
     if unit:
-        require(context.uow, Unit, context.company, unit, day)
-        subjects = subtree(context.uow, context.company, unit, day)
+        require(uow, Unit, company, unit, day)
+    subjects = subtree(uow, company, unit, day) if unit else None
+    goals = {code: found.content for code, found in all_in_force(uow, Goal, company, day).items()}
     return [
         code for code, goal in goals.items()
-        if (subjects is None or owner_of(goal) in subjects)
+        if goal.status == "active" and goal.starts <= day and (goal.due is None or day <= goal.due)
+        and (subjects is None or owner_of(goal) in subjects)
         and (people is None or goal.owner_person is None or goal.owner_person in people)
-        and goal.starts <= day and (goal.due is None or day <= goal.due)
     ]  # fmt: skip
 
 
@@ -77,44 +104,27 @@ def _lines(uow: UnitOfWork, company: str, codes: Iterable[str], day: date) -> li
     book = settings_book(uow, company, codes)
     assert book is not None, "the calendar was there a moment ago"
     found = store.latest_scores(uow, company, {f"goal:{code}" for code in book.goals}, (day, day + ONE_DAY))
-    rows = {(row.code, row.period): row for row in found}
+    scores = {(score.code, score.period): ScoreView.model_validate(score) for score in found}
+    actuals = {(score.code, score.period): score.actual for score in found}
     heads: dict[str, str | None] = {}
     lines = []
     for code in sorted(book.goals):
         period = period_of(book.calendar, book.goals[code][-1].content.period, day)
-        goal = book.goal(code, period)
-        if goal is None:
-            continue
-        owner = owner_of(goal)
-        if owner not in heads:
-            heads[owner] = head(uow, company, owner, day)
-        lines.append(_line(book, code, goal, period, rows.get((code, period.label)), day, heads[owner]))
+        place = code, period.label
+        if now := standing(book, code, period, actuals.get(place), day):
+            owner = owner_of(now.goal)
+            if owner not in heads:
+                heads[owner] = head(uow, company, owner, day)
+            lines.append(_line(code, owner, heads[owner], now, scores.get(place)))
     return lines
 
 
-def _line(
-    book: Book, code: str, goal: Goal, period: Period, row: Score | None, day: date, responsible: str | None
-) -> DashboardLine:
-    last = period.end - ONE_DAY
-    target, _ = book.target(code, period)
-    direction = book.direction(goal, target, last)
-    due = target_to_date(target.value, period, day, phased=book.phased(goal, target, last)) if target else None
-    figures: dict[str, Any] = {"shortfall": None, "gap": None, "alert": False, "over_fulfilled": False}
-    if row and row.actual is not None and due is not None and direction:
-        limit, _ = book.policy("deviation_limit", day)
-        missing = gap(row.actual, due, direction)
-        figures = {
-            "shortfall": _out(shortfall(row.actual, due, direction)), "gap": _out(missing),
-            "alert": missing > limit, "over_fulfilled": missing < 0,
-        }  # fmt: skip
+def _line(code: str, owner: str, responsible: str | None, now: Standing, score: ScoreView | None) -> DashboardLine:
     return DashboardLine(
-        goal=code, name=goal.name, owner=owner_of(goal), responsible=responsible, period=period.label,
-        target=_out(due), period_target=_out(target.value) if target else None,
-        current=_out(row.actual) if row else None, score=_out(row.score) if row else None,
-        reason=row.reason if row else "There is no data for this period.", qualified=list(row.qualified) if row else [],
-        explanation=view(row).explanation if row else None, **figures,
+        goal=code, name=now.goal.name, owner=owner, responsible=responsible, period=now.period.label,
+        target=now.due, period_target=now.target.value if now.target else None, shortfall=now.shortfall, gap=now.gap,
+        alert=now.deviates, over_fulfilled=now.gap is not None and now.gap < 0,
+        current=score and score.actual, score=score and score.score, qualified=score.qualified if score else [],
+        reason=score.reason if score else "There is no data for this period.",
+        explanation=score and score.explanation,
     )  # fmt: skip
-
-
-def _out(value: Decimal | None) -> Decimal | None:
-    return None if value is None else published(value)

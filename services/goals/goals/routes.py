@@ -15,8 +15,8 @@ from shared.http.routing import Router
 
 from . import tree
 from .handlers import check_goal, check_target
-from .schemas import GoalNode, GoalPath, GoalTree, Waiting
-from .waiting import waiting
+from .tree import GoalNode, GoalPath, GoalTree
+from .waiting import Waiting, waiting
 
 OnDay = Annotated[date | None, Query(description="As on this day; default: the latest state.")]
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from shared.errors import Conflict, Invalid
-from shared.numbers import add, divide, multiply, plain, subtract, total
+from shared.numbers import DecimalString, add, divide, multiply, plain, published, subtract, total
 
 _STEPS = {
     None: {"draft", "active"},
@@ -31,22 +31,18 @@ class CeilingExceeded(Invalid):
 def check_owner(owner_unit: str | None, owner_person: str | None) -> None:
     """Raises `OneOwner` unless exactly one is given (mechanism T1)."""
     if (owner_unit is None) == (owner_person is None):
-        number = "none" if owner_unit is None else "two"
         raise OneOwner(
-            f"It has exactly one owner, a unit or a person; this has {number}.",
-            field="owner_person" if owner_unit else "owner_unit",
-            remedy="Give either owner_unit or owner_person.",
-        )
+            f"It has exactly one owner, a unit or a person; this has {'none' if owner_unit is None else 'two'}.",
+            field="owner_person" if owner_unit else "owner_unit", remedy="Give either owner_unit or owner_person.",
+        )  # fmt: skip
 
 
 def check_status(before: str | None, after: str) -> None:
     """Raises `StatusNotPossible` for any step but draft → active → closed; a goal may be defined active."""
     if after not in _STEPS[before]:
-        known = f"This one is {before}" if before else "This one is new"
-        remedy = "Define a new goal." if before == "closed" else "Take draft or active; an active goal may be closed."
         raise StatusNotPossible(
-            f"A goal goes from draft to active to closed. {known} and cannot become {after}.",
-            field="status", remedy=remedy,
+            f"A goal goes from draft to active to closed. This one is {before or 'new'} and cannot become {after}.",
+            field="status", remedy=f"Take {' or '.join(sorted(_STEPS[before]))}, or define a new goal.",
         )  # fmt: skip
 
 
@@ -58,22 +54,25 @@ def check_ceilings(parent: str, ceiling: Decimal | None, children: Sequence[Deci
     """
     if ceiling is None or total(children) <= ceiling:
         return
-    remaining = subtract(ceiling, total(children[:-1]))
+    remaining = plain(subtract(ceiling, total(children[:-1])))
     raise CeilingExceeded(
         f"The ceilings of the children of {parent} add up to at most its ceiling {plain(ceiling)}; "
-        f"with this one they are {plain(total(children))}. {plain(remaining)} remains.",
-        field="ceiling", remedy="Ask for less, raise the ceiling above, or lower another one.",
-        remaining=plain(remaining),
+        f"with this one they are {plain(total(children))}. {remaining} remains.",
+        field="ceiling", remedy="Ask for less, raise the ceiling above, or lower another one.", remaining=remaining,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How the children's targets stand to the parent's [metric's unit]."""
+    """How the targets of a goal's children, added up, stand to its own [metric's unit]; information only (G1, G6).
 
-    children: Decimal
-    gap: Decimal
-    padding: Decimal | None
+    `gap` is what they leave uncovered, `padding` by how much they exceed it [ratio], `over_reserve` whether they exceed
+    it by more than its reserve.
+    """
+
+    children: DecimalString
+    gap: DecimalString
+    padding: DecimalString | None
     over_reserve: bool
 
 
@@ -96,8 +95,8 @@ class Level:
     """One level of a goal tree: its targets added up, and by how much they exceed the level above [ratio]."""
 
     depth: int
-    total: Decimal
-    padding: Decimal | None
+    total: DecimalString
+    padding: DecimalString | None
 
 
 def padding(levels: Sequence[Decimal]) -> tuple[list[Level], Decimal | None]:
@@ -106,11 +105,12 @@ def padding(levels: Sequence[Decimal]) -> tuple[list[Level], Decimal | None]:
     >>> [plain(level.padding) for level in padding([Decimal(10), Decimal(12), Decimal(15)])[0] if level.padding]
     ['0.2', '0.25']
     """
-    found = [Level(0, levels[0], None)] if levels else []
-    for depth, (above, below) in enumerate(pairwise(levels), 1):
-        found.append(Level(depth, below, _excess(above, below)))
-    return found, _excess(levels[0], levels[-1]) if len(levels) > 1 else None
+    if not levels:
+        return [], None
+    excesses = [None, *(_excess(above, below) for above, below in pairwise(levels))]
+    found = [Level(depth, *level) for depth, level in enumerate(zip(levels, excesses, strict=True))]
+    return found, _excess(levels[0], levels[-1])
 
 
 def _excess(above: Decimal, below: Decimal) -> Decimal | None:
-    return divide(subtract(below, above), above.copy_abs()) if above else None
+    return published(divide(subtract(below, above), above.copy_abs())) if above else None

@@ -1,6 +1,6 @@
 """Goals and what hangs on what, read for many at once."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import TypeVar
 
@@ -21,16 +21,19 @@ def histories(uow: UnitOfWork, kind: type[C], company: str, codes: Collection[st
     )  # fmt: skip
     found: dict[str, list[Recorded[C]]] = {}
     for row in rows:
-        content = kind.model_validate(row.content)
-        found.setdefault(row.code, []).append(
-            Recorded(row.code, row.version, content, row.recorded_by, row.recorded_at)
-        )
+        recorded = Recorded(row.code, row.version, kind.model_validate(row.content), row.recorded_by, row.recorded_at)
+        found.setdefault(row.code, []).append(recorded)
     return found
 
 
 def at(versions: Iterable[Recorded[C]] | None, day: date) -> Recorded[C] | None:
     """The one of these versions that is in force on a day."""
     return next((found for found in reversed(list(versions or ())) if found.content.effective_from <= day), None)
+
+
+def contents_at(versions: Mapping[str, list[Recorded[C]]], day: date) -> dict[str, C]:
+    """The settings that are in force on a day."""
+    return {code: found.content for code, known in versions.items() if (found := at(known, day))}
 
 
 def owner_of(goal: Goal) -> str:
@@ -41,6 +44,11 @@ def owner_of(goal: Goal) -> str:
 def subject_of(goal: Goal) -> str:
     """Whose reading is judged."""
     return goal.subject or owner_of(goal)
+
+
+def code_of(node: str) -> str:
+    """The code in `goal:g` or `scorecard:s`."""
+    return node.partition(":")[2]
 
 
 def depend(uow: UnitOfWork, company: str, target: str, sources: Collection[str]) -> None:
@@ -68,8 +76,7 @@ def members(uow: UnitOfWork, company: str, targets: Collection[str]) -> list[tup
     """The goals that some goals and scorecards hang on, as (source, target)."""
     rows = uow.rows(
         "SELECT source, target FROM dependency WHERE company = :company AND target = ANY(:targets) "
-        "AND source LIKE 'goal:%'",
-        company=company, targets=sorted(targets),
+        "AND source LIKE 'goal:%'", company=company, targets=sorted(targets),
     )  # fmt: skip
     return [(row.source, row.target) for row in rows]
 
@@ -82,12 +89,12 @@ def descendants(uow: UnitOfWork, company: str, code: str) -> set[str]:
         " WHERE d.source LIKE 'goal:%') SELECT node FROM down",
         company=company, node=f"goal:{code}",
     )  # fmt: skip
-    return {row.node.split(":", 1)[1] for row in rows}
+    return {code_of(row.node) for row in rows}
 
 
 def circle_of_goals(uow: UnitOfWork, company: str, code: str, parent: str) -> list[str] | None:
     """The way from `parent` up to `code`, whatever the day: scores roll up over periods in which parents change."""
-    path = uow.value(
+    path: list[str] | None = uow.value(
         "WITH RECURSIVE up(path) AS (SELECT ARRAY[CAST(:code AS text), CAST(:parent AS text)] "
         " UNION ALL SELECT up.path || above.parent FROM up, LATERAL ("
         "  SELECT DISTINCT parent FROM (SELECT DISTINCT ON (effective_from) content->>'parent' AS parent "
@@ -98,12 +105,4 @@ def circle_of_goals(uow: UnitOfWork, company: str, code: str, parent: str) -> li
         "SELECT path FROM up WHERE path[cardinality(path)] = :code LIMIT 1",
         company=company, code=code, parent=parent,
     )  # fmt: skip
-    return list(path) if path else None
-
-
-def last_judged(uow: UnitOfWork, company: str, goal: str) -> date | None:
-    """The day after the last period of a goal that was judged."""
-    found: date | None = uow.value(
-        "SELECT max(period_end) FROM judged WHERE company = :company AND goal = :goal", company=company, goal=goal
-    )
-    return found
+    return path

@@ -30,12 +30,12 @@ def require_existing(
     uow: UnitOfWork, kind: type[Unit] | type[Person], company: str, code: str | None, day: date, field: str
 ) -> None:
     """Raises `UnknownReference` unless `code` is None or in force on the day."""
-    if code is None or in_force(uow, kind, company, code, day):
-        return
-    known = latest(uow, kind, company, code)
-    name, when = kind.__name__.lower(), "from the beginning" if day == ALWAYS else f"on {day}"
-    remedy = f"It begins on {known.content.effective_from}: begin then." if known else f"Define the {name} first."
-    raise UnknownReference(f"There is no {name} {code!r} {when}.", field=field, remedy=remedy)
+    if code is not None and not in_force(uow, kind, company, code, day):
+        name, when = kind.__name__.lower(), "from the beginning" if day == ALWAYS else f"on {day}"
+        raise UnknownReference(
+            f"There is no {name} {code!r} {when}.",
+            field=field, remedy=f"Define the {name} first, or let this begin when it does.",
+        )  # fmt: skip
 
 
 def refuse_circle(path: list[str] | None, field: str) -> None:
@@ -49,9 +49,8 @@ def refuse_circle(path: list[str] | None, field: str) -> None:
 
 def check_company(uow: UnitOfWork, company: str, code: str, new: Company, _before: Company | None) -> None:
     if code != "company":
-        raise OneCompany(
-            "The company's settings have the code `company`.", field="code", remedy="PUT companies/company."
-        )
+        rule = "The company's settings have the code `company`."
+        raise OneCompany(rule, field="code", remedy="PUT companies/company.")
     Calendar(new.time_zone, new.fiscal_year_start_month)
     if not is_currency(new.currency):
         raise UnknownCurrency(f"{new.currency} is not a currency.", field="currency", remedy="Use an ISO 4217 code.")
@@ -66,18 +65,19 @@ def check_company(uow: UnitOfWork, company: str, code: str, new: Company, _befor
 
 def check_unit(uow: UnitOfWork, company: str, code: str, new: Unit, _before: Unit | None) -> None:
     """The head may be a person who is defined later: it waits."""
-    if new.parent:
-        if new.parent != code:
-            require_existing(uow, Unit, company, new.parent, new.effective_from, "parent")
-        refuse_circle(circle(uow, company, Unit.KIND, "parent", code, new.parent, new.effective_from), "parent")
+    _check_above(uow, company, code, new, "parent")
 
 
 def check_person(uow: UnitOfWork, company: str, code: str, new: Person, _before: Person | None) -> None:
     require_existing(uow, Unit, company, new.unit, new.effective_from, "unit")
-    if new.manager:
-        if new.manager != code:
-            require_existing(uow, Person, company, new.manager, new.effective_from, "manager")
-        refuse_circle(circle(uow, company, Person.KIND, "manager", code, new.manager, new.effective_from), "manager")
+    _check_above(uow, company, code, new, "manager")
+
+
+def _check_above(uow: UnitOfWork, company: str, code: str, new: Unit | Person, field: str) -> None:
+    if above := getattr(new, field):
+        if above != code:
+            require_existing(uow, type(new), company, above, new.effective_from, field)
+        refuse_circle(circle(uow, company, code, new, field), field)
 
 
 companies = configuration_router(Company, write_roles=("strategist",), check=check_company)

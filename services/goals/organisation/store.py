@@ -1,26 +1,27 @@
-"""What is asked of units and people beyond `shared.organisation`: circles, and who may see a person's own figures."""
+"""What is asked of the company beyond `shared.organisation`: its clock, circles, and who may see personal figures."""
 
 from collections.abc import Set
-from datetime import date
+from datetime import date, datetime
 
+from shared.contracts.goals import Person, Unit
 from shared.database.unit_of_work import UnitOfWork
 from shared.identity import Principal
-from shared.organisation import subtree
 
 READS_EVERYONE = frozenset(("admin", "strategist", "analyst", "compensation", "auditor"))
 
 
-def circle(
-    uow: UnitOfWork, company: str, kind: str, field: str, code: str, above: str, since: date
-) -> list[str] | None:
-    """The way back to `code` if `above` came above it from a day on, on that day or any later one; None without one.
+def last_tick(uow: UnitOfWork, company: str) -> datetime | None:
+    """How far time has come; None before the first tick."""
+    found: datetime | None = uow.value("SELECT at FROM clock WHERE company = :company", company=company)
+    return found
 
-    Only days on which something changes are looked at.
 
-    Args:
-        field: the member of the setting that names what is above, such as `parent`.
+def circle(uow: UnitOfWork, company: str, code: str, new: Unit | Person, field: str) -> list[str] | None:
+    """The way back to `code` from what `field` of its new version puts above it, on whichever day there is one.
+
+    Only days on which something changes are looked at, up to the next version of `code`.
     """
-    path = uow.value(
+    path: list[str] | None = uow.value(
         "WITH RECURSIVE until AS (SELECT min(effective_from) AS day FROM configuration WHERE company = :company "
         "  AND kind = :kind AND code = :code AND effective_from > :since), "
         "days AS (SELECT CAST(:since AS date) AS day UNION SELECT effective_from FROM configuration, until "
@@ -33,48 +34,30 @@ def circle(
         "    ORDER BY c.effective_from DESC, c.version DESC LIMIT 1) now "
         "  WHERE now.above IS NOT NULL AND up.path[cardinality(up.path)] <> :code AND cardinality(up.path) < 1000) "
         "SELECT path FROM up WHERE path[cardinality(path)] = :code LIMIT 1",
-        company=company, kind=kind, field=field, code=code, above=above, since=since,
+        company=company, kind=new.KIND, field=field, code=code, above=getattr(new, field), since=new.effective_from,
     )  # fmt: skip
-    return list(path) if path else None
-
-
-def last_tick_day(uow: UnitOfWork, company: str) -> date:
-    """The day of the last tick in UTC, for questions about access; before the first one, the latest known state."""
-    at = uow.value("SELECT at FROM clock WHERE company = :company", company=company)
-    return at.date() if at else date.max
+    return path
 
 
 def visible_people(uow: UnitOfWork, company: str, principal: Principal) -> Set[str] | None:
     """Whose personal figures somebody may see: their own and those of the people below them; None means everybody's.
 
-    The same people for whom `shared.organisation.manages` holds, found from the manager's side.
+    The same people for whom `shared.organisation.manages` holds, found from the manager's side, on the day of the last
+    tick in UTC; before the first one by the latest known state.
     """
     if principal.roles & READS_EVERYONE:
         return None
-    day, me = last_tick_day(uow, company), principal.subject
-    people = {me, *_reports(uow, company, me, day)}
-    for unit in _headed(uow, company, me, day):
-        people |= {who.split(":", 1)[1] for who in subtree(uow, company, unit, day) if who.startswith("person:")}
-    return people
-
-
-def _headed(uow: UnitOfWork, company: str, person: str, day: date) -> list[str]:
+    at, me = last_tick(uow, company), principal.subject
     rows = uow.rows(
-        "SELECT code FROM (SELECT DISTINCT ON (code) code, content->>'head' AS head FROM configuration "
-        " WHERE company = :company AND kind = 'units' AND effective_from <= :day "
-        " ORDER BY code, effective_from DESC, version DESC) unit_now WHERE head = :person",
-        company=company, person=person, day=day,
-    )  # fmt: skip
-    return [row.code for row in rows]
-
-
-def _reports(uow: UnitOfWork, company: str, person: str, day: date) -> set[str]:
-    rows = uow.rows(
-        "WITH RECURSIVE now AS MATERIALIZED (SELECT DISTINCT ON (code) code, content->>'manager' AS manager "
-        " FROM configuration WHERE company = :company AND kind = 'people' AND effective_from <= :day "
-        " ORDER BY code, effective_from DESC, version DESC), "
-        "down(code) AS (SELECT code FROM now WHERE manager = :person "
-        " UNION SELECT now.code FROM now JOIN down ON now.manager = down.code) SELECT code FROM down",
-        company=company, person=person, day=day,
+        "WITH RECURSIVE now AS MATERIALIZED (SELECT DISTINCT ON (kind, code) kind, code, content FROM configuration "
+        " WHERE company = :company AND kind IN ('units', 'people') AND effective_from <= :day "
+        " ORDER BY kind, code, effective_from DESC, version DESC), "
+        "reports(code) AS (SELECT CAST(:me AS text) UNION SELECT now.code FROM now JOIN reports "
+        " ON now.kind = 'people' AND now.content->>'manager' = reports.code), "
+        "headed(code) AS (SELECT code FROM now WHERE kind = 'units' AND content->>'head' = :me "
+        " UNION SELECT now.code FROM now JOIN headed ON now.kind = 'units' AND now.content->>'parent' = headed.code) "
+        "SELECT code FROM reports UNION SELECT now.code FROM now JOIN headed "
+        " ON now.kind = 'people' AND now.content->>'unit' = headed.code",
+        company=company, me=me, day=at.date() if at else date.max,
     )  # fmt: skip
     return {row.code for row in rows}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from shared.configuration import Recorded, latest
@@ -12,21 +12,21 @@ from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Calendar, Period, business_day, parse_period, period_of
 from shared.units import is_money, parse_unit
 
-from ..goals.store import at, histories, members, subject_of, upward
+from ..goals.store import at, code_of, histories, members, subject_of, upward
+from ..organisation.store import last_tick
 from ..policies import BY_CODE
 from . import store
 from .dirty import Dirty, ReadingKey
-from .rules import Direction, TargetInForce, TargetVersion, target_of
+from .rules import ONE_DAY, Direction, TargetInForce, TargetVersion, target_of
 from .store import Reading, Score
-
-ONE_DAY = timedelta(days=1)
 
 
 @dataclass
 class Book:
     """The settings, readings and scores around some goals and scorecards of one company.
 
-    `above` gives the nodes that hang on a node, `below` the goals a node hangs on, in whatever version.
+    `judged_on` is the last day of which something has passed, before the first tick the end of time. `above` gives the
+    nodes that hang on a node, `below` the goals a node hangs on, in whatever version.
     """
 
     calendar: Calendar
@@ -60,25 +60,21 @@ class Book:
         found = at(self.metrics.get(goal.metric), day) if goal.metric else None
         return found.content if found else None
 
-    def target(self, code: str, period: Period) -> tuple[TargetInForce | None, int]:
-        """The target of a goal for a period, and the version of the policy that chose it."""
-        last = period.end - ONE_DAY
-        change, version = self.policy("target_change", last)
+    def target(self, code: str, period: Period) -> TargetInForce | None:
+        """The target of a goal for a period."""
         versions = [
             TargetVersion(t.version, c.effective_from, c.value, c.direction, c.phasing)
-            for t in self.targets.get(code, [])
-            for c in [t.content]
-        ]
-        return target_of(versions, period, change, max(self.judged_on, period.start)), version
+            for t in self.targets.get(code, []) for c in [t.content]
+        ]  # fmt: skip
+        change, _ = self.policy("target_change", period.end - ONE_DAY)
+        return target_of(versions, period, change, max(self.judged_on, period.start))
 
     def direction(self, goal: Goal, target: TargetInForce | None, day: date) -> Direction | None:
         """The target's direction, else the metric's, which may be awaited (None); without a metric more is better."""
         if target and target.version.direction:
             return target.version.direction
-        if goal.metric is None:
-            return "higher"
         metric = self.metric(goal, day)
-        return metric.better if metric else None
+        return metric.better if metric else None if goal.metric else "higher"
 
     def phased(self, goal: Goal, target: TargetInForce, day: date) -> bool:
         """Whether the target builds up over the period: only where the metric adds up over time."""
@@ -89,14 +85,7 @@ class Book:
 def adds_up(metric: Metric) -> bool:
     """Whether a year's reading is the sum of its months'. Of derived metrics only money is taken to: a formula may be
     a ratio."""
-    if metric.over_time not in ("sum", "count"):
-        return False
-    return metric.formula is None or is_money(parse_unit(metric.unit))
-
-
-def judged_day(calendar: Calendar, at_: datetime | None) -> date:
-    """The last day of which something has passed at an instant; at midnight the day before, never: the end of time."""
-    return business_day(calendar, at_ - timedelta(microseconds=1)) if at_ else date.max
+    return metric.over_time in ("sum", "count") and (metric.formula is None or is_money(parse_unit(metric.unit)))
 
 
 def settings_book(uow: UnitOfWork, company: str, goals: Iterable[str], scorecards: Iterable[str] = ()) -> Book | None:
@@ -105,7 +94,9 @@ def settings_book(uow: UnitOfWork, company: str, goals: Iterable[str], scorecard
     if setting is None:
         return None
     calendar = Calendar(setting.content.time_zone, setting.content.fiscal_year_start_month)
-    book = Book(calendar, judged_day(calendar, store.last_tick(uow, company)))
+    tick = last_tick(uow, company)
+    # At midnight it is the day before of which something has passed.
+    book = Book(calendar, business_day(calendar, tick - timedelta(microseconds=1)) if tick else date.max)
     book.goals = histories(uow, Goal, company, set(goals))
     book.scorecards = histories(uow, Scorecard, company, set(scorecards))
     book.targets = histories(uow, Target, company, book.goals.keys())
@@ -136,7 +127,9 @@ def open_book(uow: UnitOfWork, company: str, dirty: Dirty) -> Book | None:
         book.above.setdefault(source, set()).add(target)
         if source.startswith("goal:"):
             book.below.setdefault(target, set()).add(source)
-    book.readings = store.readings(uow, company, dirty.readings, _measured(book, dirty))
+    goals = [found.content for code in _codes("goal", dirty.nodes) for found in book.goals.get(code, [])]
+    measured = {(goal.metric, subject_of(goal)) for goal in goals if goal.metric}
+    book.readings = store.readings(uow, company, dirty.readings, measured)
     span = (date.min, date.max) if dirty.nodes else _span(book.calendar, dirty)
     for score in store.latest_scores(uow, company, nodes | {source for source, _ in below}, span):
         book.scores.setdefault(f"{score.kind}:{score.code}", {})[score.period] = score
@@ -144,12 +137,7 @@ def open_book(uow: UnitOfWork, company: str, dirty: Dirty) -> Book | None:
 
 
 def _codes(kind: str, nodes: Iterable[str]) -> set[str]:
-    return {node.split(":", 1)[1] for node in nodes if node.startswith(f"{kind}:")}
-
-
-def _measured(book: Book, dirty: Dirty) -> set[tuple[str, str]]:
-    goals = [found.content for code in _codes("goal", dirty.nodes) for found in book.goals.get(code, [])]
-    return {(goal.metric, subject_of(goal)) for goal in goals if goal.metric}
+    return {code_of(node) for node in nodes if node.startswith(f"{kind}:")}
 
 
 def _span(calendar: Calendar, dirty: Dirty) -> tuple[date, date]:

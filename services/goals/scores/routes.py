@@ -1,27 +1,26 @@
 """Scores, why they are what they are, and what a reading has changed."""
 
-from collections.abc import Set
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
 
-from shared.contracts.base import Code, MetricCode, PeriodLabel, Subject
-from shared.database.unit_of_work import UnitOfWork
+from shared.contracts.base import Citation, Code, MetricCode, PeriodLabel, Subject
 from shared.errors import NotFound
 from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
-from shared.numbers import published
+from shared.numbers import DecimalString, published
 
 from ..organisation.store import visible_people
 from . import store
-from .schemas import Effect, Effects, Explanation, Input, ScoreView, Step
-from .store import Score
+from .rules import Part
 
 router = Router(tags=["scores"])
+Kind = Literal["goal", "scorecard"]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="A certain version; default: the latest.")]
+Published = Annotated[DecimalString, AfterValidator(published)]
 
 # Whose figure it is: the owner's as last recorded, so that a handed-over goal follows its new owner.
 _OWNER = (
@@ -36,9 +35,71 @@ class ScoreNotFound(NotFound):
     """There is no such score, or it is not the caller's to see."""
 
 
-def visibility(context: Context) -> dict[str, Any]:
+class Scorelike(BaseModel):
+    """Which version of which score."""
+
+    model_config = ConfigDict(from_attributes=True)
+    kind: Kind
+    code: str
+    period: str
+    version: int
+    change: int = Field(description="The change of this service that made it.")
+
+    @computed_field(description="Where it is explained.")  # type: ignore[prop-decorator]
+    @property
+    def explanation(self) -> str:
+        return f"/goals/v1/scores/{self.kind}/{self.code}/{self.period}/explanation?version={self.version}"
+
+
+class ScoreView(Scorelike):
+    """One version of a score."""
+
+    score: Published | None = Field(description="0–120; null where it cannot be scored.")
+    attainment: Published | None = Field(description="[ratio]")
+    actual: Published | None
+    target: Published | None
+    reason: str | None = Field(description="Why there is no score.")
+    qualified: list[str] = Field(description="What qualifies the figure, in words.")
+
+
+class Input(Citation):
+    """What a score was made from, with the way to its own explanation."""
+
+    link: str | None = None
+
+
+class Explanation(BaseModel):
+    """Why a score is what it is."""
+
+    score: ScoreView
+    rule: str = Field(description="Direction of the target, or how children or lines add up.")
+    parts: list[Part]
+    inputs: list[Input]
+
+
+class Effect(Scorelike):
+    """A version of a score that a reading moved."""
+
+    before: Published | None = Field(description="The score of the version before; null also where there was none.")
+    after: Published | None
+    caused_by: str = Field(description="What below moved it: the reading, or the score of a goal.")
+
+    @computed_field(description="What it moved in turn: drivers and plans.")  # type: ignore[prop-decorator]
+    @property
+    def link(self) -> str:
+        named = {"kind": self.kind, "code": self.code, "period": self.period, "version": self.version}
+        return f"/incentives/v1/effects?{urlencode(named)}"
+
+
+class Effects(BaseModel):
+    """The scores that a version of a reading moved, through tree and scorecards."""
+
+    scores: list[Effect]
+
+
+def _visibility(context: Context) -> dict[str, Any]:
     """The parameters of the condition that hides other people's figures."""
-    people: Set[str] | None = visible_people(context.uow, context.company, context.principal)
+    people = visible_people(context.uow, context.company, context.principal)
     return {"everybody": people is None, "people": sorted(people or ())}
 
 
@@ -61,19 +122,19 @@ def list_scores(
         f"{_VISIBLE} AND (s.kind, s.code, s.period, s.version) > (:k, :c, :p, :v) "
         "ORDER BY s.kind, s.code, s.period, s.version LIMIT :limit",
         company=context.company, goal=goal, scorecard=scorecard, period=period, version=version, limit=page.fetch,
-        **after, **visibility(context),
+        **after, **_visibility(context),
     )  # fmt: skip
-    return page.of(
-        [view(Score(*tuple(row))) for row in rows], lambda item: [item.kind, item.code, item.period, item.version]
-    )
+    found = [ScoreView.model_validate(row) for row in rows]
+    return page.of(found, lambda item: [item.kind, item.code, item.period, item.version])
 
 
 @router.get("/scores/{kind}/{code}/{period}/explanation", operation_id="explainScore", summary="Why a score is so")
 def explain_score(
-    context: Context, kind: Literal["goal", "scorecard"], code: Code, period: PeriodLabel, version: Version = None
+    context: Context, kind: Kind, code: Code, period: PeriodLabel, version: Version = None
 ) -> Explanation:
+    """Of a colleague's own score that went into it only that it did is shown."""
     context.require_reader()
-    allowed = visibility(context)
+    allowed = _visibility(context)
     row = context.uow.row(
         f"{store.SELECT}{_OWNER} WHERE s.company = :company AND s.kind = :kind AND s.code = :code "
         "AND s.period = :period "
@@ -83,16 +144,37 @@ def explain_score(
     if row is None:
         raise ScoreNotFound(f"There is no score of the {kind} {code!r} for {period} that you may see.",
                             remedy="List the scores with GET /goals/v1/scores.")  # fmt: skip
-    score = Score(*tuple(row))
-    hidden = _hidden(context.uow, context.company, score, allowed)
-    parts = [Step(**part) for part in score.parts]
-    inputs = [Input(**cited, link=_link(cited, score)) for cited in score.inputs]
-    return Explanation(
-        score=view(score), rule=score.rule,
-        parts=[_masked(p) if p.name in ("child", "line") and p.code in hidden else p for p in parts],
-        inputs=[i.model_copy(update={"value": None, "link": None}) if i.what == "score" and i.code in hidden else i
-                for i in inputs],
+    hidden = _hidden(context, [cited["code"] for cited in row.inputs if cited["what"] == "score"], allowed)
+    for part in row.parts:
+        if part["name"] in ("child", "line") and part["code"] in hidden:
+            part |= {"value": None, "note": "personal"}
+    for cited in row.inputs:
+        masked = cited["what"] == "score" and cited["code"] in hidden
+        cited |= {"value": None} if masked else {"link": _link(cited)}
+    return Explanation(score=ScoreView.model_validate(row), rule=row.rule, parts=row.parts, inputs=row.inputs)
+
+
+def _hidden(context: Context, goals: list[str], allowed: dict[str, Any]) -> set[str]:
+    """Those of some goals that are somebody's own and not the caller's to see."""
+    rows = context.uow.rows(
+        f"SELECT s.code FROM (SELECT :company AS company, 'goal' AS kind, unnest(CAST(:goals AS text[])) AS code) s "
+        f"{_OWNER} WHERE NOT (true {_VISIBLE})", company=context.company, goals=goals, **allowed,
     )  # fmt: skip
+    return {row.code for row in rows}
+
+
+def _link(cited: dict[str, Any]) -> str | None:
+    what, code = cited["what"], cited["code"]
+    if what == "reading":
+        named = {"metric": code} | {name: cited[name] for name in ("subject", "period", "version")}
+        return f"/metrics/v1/readings/explanation?{urlencode(named, safe=':')}"
+    if what == "score":
+        return f"/goals/v1/scores/goal/{code}/{cited['period']}/explanation?version={cited['version']}"
+    return {
+        "target": f"/goals/v1/goals/{code}/targets",
+        "policy": "/goals/v1/policies",
+        "scorecard": f"/goals/v1/scorecards/{code}/versions",
+    }.get(what)
 
 
 @router.get("/effects", operation_id="listEffects", summary="Which scores a version of a reading moved")
@@ -116,76 +198,17 @@ def list_effects(
         "  'period', CAST(:period AS text))) AND i->>'what' = 'reading' AND i->>'code' = :metric "
         "  AND i->>'subject' = :subject AND i->>'period' = :period AND CAST(i->>'version' AS int) >= :version "
         "  ORDER BY s.kind, s.code, s.period, s.version), "
-        "moved AS (SELECT kind, code, period, version, change, CAST('' AS text) AS cause FROM first "
+        "moved AS (SELECT kind, code, period, version, change, CAST(:reading AS text) AS caused_by FROM first "
         " UNION SELECT s.kind, s.code, s.period, s.version, s.change, 'score of ' || m.code || ' in ' || m.period "
         "  FROM moved m JOIN score s ON m.kind = 'goal' AND s.company = :company AND s.change = m.change "
-        "  AND s.inputs @> "
-        "  jsonb_build_array(jsonb_build_object('what', 'score', 'code', m.code, 'period', m.period, "
-        "  'version', m.version))) "
-        "SELECT s.kind, s.code, s.period, s.version, s.change, s.score, b.score AS before, moved.cause FROM moved "
-        "JOIN score s ON s.company = :company AND (s.kind, s.code, s.period, s.version) = "
-        " (moved.kind, moved.code, moved.period, moved.version) "
+        "  AND s.inputs @> jsonb_build_array(jsonb_build_object("
+        "  'what', 'score', 'code', m.code, 'period', m.period, 'version', m.version))) "
+        "SELECT moved.*, s.score AS after, b.score AS before FROM moved "
+        "JOIN score s USING (kind, code, period, version) "
         "LEFT JOIN score b ON b.company = s.company AND (b.kind, b.code, b.period, b.version) = "
         " (s.kind, s.code, s.period, s.version - 1) "
-        f"{_OWNER} WHERE true {_VISIBLE} ORDER BY s.kind, s.code, s.period, moved.cause LIMIT 1000",
+        f"{_OWNER} WHERE s.company = :company {_VISIBLE} ORDER BY s.kind, s.code, s.period, caused_by LIMIT 1000",
         company=context.company, metric=metric, subject=subject, period=period, version=version,
-        **visibility(context),
+        reading=f"reading {metric} of {subject} in {period}", **_visibility(context),
     )  # fmt: skip
-    return Effects(scores=[_effect(row, row.cause or f"reading {metric} of {subject} in {period}") for row in rows])
-
-
-def _effect(row: Any, cause: str) -> Effect:
-    named = {"kind": row.kind, "code": row.code, "period": row.period, "version": row.version}
-    return Effect(
-        **named, change=row.change, before=_out(row.before), after=_out(row.score), caused_by=cause,
-        explanation=_explanation(**named), link=f"/incentives/v1/effects?{urlencode(named)}",
-    )  # fmt: skip
-
-
-def view(score: Score) -> ScoreView:
-    """The API's view of a score."""
-    return ScoreView(
-        kind=score.kind, code=score.code, period=score.period, version=score.version, change=score.change,
-        score=_out(score.score), attainment=_out(score.attainment), actual=_out(score.actual),
-        target=_out(score.target), reason=score.reason, qualified=list(score.qualified),
-        explanation=_explanation(score.kind, score.code, score.period, score.version),
-    )  # fmt: skip
-
-
-def _explanation(kind: str, code: str, period: str, version: int) -> str:
-    return f"/goals/v1/scores/{kind}/{code}/{period}/explanation?version={version}"
-
-
-def _link(cited: dict[str, Any], score: Score) -> str | None:
-    what, code = cited["what"], cited["code"]
-    if what == "reading":
-        named = {"metric": code} | {name: cited[name] for name in ("subject", "period", "version")}
-        return f"/metrics/v1/readings/explanation?{urlencode(named, safe=':')}"
-    if what == "score":
-        return _explanation("goal", code, cited["period"], cited["version"])
-    return {
-        "target": f"/goals/v1/goals/{code}/targets",
-        "policy": "/goals/v1/policies",
-        "scorecard": f"/goals/v1/scorecards/{code}/versions",
-    }.get(what)
-
-
-def _hidden(uow: UnitOfWork, company: str, score: Score, allowed: dict[str, Any]) -> set[str]:
-    """The goals among its inputs that are somebody's own and not the caller's to see."""
-    rows = uow.rows(
-        "SELECT DISTINCT ON (code) code, content->>'owner_person' AS person FROM configuration "
-        "WHERE company = :company AND kind = 'goals' AND code = ANY(:codes) "
-        "ORDER BY code, effective_from DESC, version DESC",
-        company=company, codes=[cited["code"] for cited in score.inputs if cited["what"] == "score"],
-    )  # fmt: skip
-    if allowed["everybody"]:
-        return set()
-    return {row.code for row in rows if row.person and row.person not in allowed["people"]}
-
-
-def _masked(part: Step) -> Step:
-    return part.model_copy(update={"value": None, "note": "personal"})
-
-
-def _out(value: Decimal | None) -> Decimal | None:
-    return None if value is None else published(value)
+    return Effects(scores=[Effect.model_validate(row) for row in rows])

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Literal
 
 from shared.curves import Curve, evaluate, top
-from shared.numbers import divide, multiply, plain, subtract, total
+from shared.numbers import DecimalString, divide, multiply, subtract, total
 from shared.periods import Calendar, Period, PeriodKind, periods_between
 
 Direction = Literal["higher", "lower", "at_least", "at_most"]
-ZERO, ONE = Decimal(0), Decimal(1)
+ZERO, ONE, ONE_DAY = Decimal(0), Decimal(1), timedelta(days=1)
 MET, NOT_MET = Decimal(100), Decimal(0)
 _UPWARD = ("higher", "at_least")
 _RANK = {kind: rank for rank, kind in enumerate(("shift", "day", "week", "month", "quarter", "half_year", "year"))}
@@ -22,13 +22,16 @@ _RANK = {kind: rank for rank, kind in enumerate(("shift", "day", "week", "month"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One step or member of a score, for its explanation."""
+    """One step or member of a score, for its explanation.
+
+    `weight` is as set; `effective_weight` after what has no data was left out, None where this part was.
+    """
 
     name: str
     code: str | None = None
-    value: Decimal | None = None
-    weight: Decimal | None = None
-    effective_weight: Decimal | None = None
+    value: DecimalString | None = None
+    weight: DecimalString | None = None
+    effective_weight: DecimalString | None = None
     note: str | None = None
 
 
@@ -128,7 +131,7 @@ def shortfall(actual: Decimal, target: Decimal, direction: Direction) -> Decimal
 
 def target_to_date(target: Decimal, period: Period, on: date, *, phased: bool) -> Decimal:
     """The part of the target due by the end of day `on`: in proportion to the days passed where it is phased."""
-    last = period.end - timedelta(days=1)
+    last = period.end - ONE_DAY
     if not phased or on >= last:
         return target
     passed = max((on - period.start).days + 1, 0)
@@ -139,12 +142,13 @@ def target_of(versions: Sequence[TargetVersion], period: Period, change: str, on
     """The target of a period in which it may have changed (mechanism G5); None where none was in force.
 
     Args:
-        versions: in order of `effective_from`, then version.
+        versions: in order of `effective_from`, then version: the last that has begun is in force.
         change: `whole_period`, `prorated` or `from_its_date`.
         on: the day of judgement; counts for `from_its_date` only.
     """
-    last = period.end - timedelta(days=1)
-    version = in_force(versions, min(on, last) if change == "from_its_date" else last)
+    last = period.end - ONE_DAY
+    day = min(on, last) if change == "from_its_date" else last
+    version = next((version for version in reversed(versions) if version.effective_from <= day), None)
     if version is None:
         return None
     if change != "prorated":
@@ -156,11 +160,6 @@ def target_of(versions: Sequence[TargetVersion], period: Period, change: str, on
         Part("target", str(share.version), share.value, note=f"in force for {days} days") for share, days in shares
     )
     return TargetInForce(value, version, parts if len(shares) > 1 else ())
-
-
-def in_force(versions: Sequence[TargetVersion], day: date) -> TargetVersion | None:
-    """The version in force on a day: the latest that has begun, of the same beginning the last recorded."""
-    return next((version for version in reversed(versions) if version.effective_from <= day), None)
 
 
 def _days_in_force(versions: Sequence[TargetVersion], period: Period) -> Iterable[tuple[TargetVersion, int]]:
@@ -211,27 +210,27 @@ def sum_of_actuals(
 ) -> Scored:
     """The children's actuals added up, against the goal's own target; children without data are listed."""
     known = [member.actual for member in members if member.actual is not None]
-    parts = tuple(_part("child", member, None, member.actual) for member in members)
-    actual = total(known) if known else None
     scored = score_measured(
-        actual, target, direction, curve, reason="No child has an actual.", qualified=_words(members)
-    )
-    return _with(scored, "sum", parts)
+        total(known) if known else None, target, direction, curve,
+        reason="No child has an actual.", qualified=_words(members),
+    )  # fmt: skip
+    parts = tuple(_part("child", member, member.actual) for member in members)
+    return replace(scored, rule="sum", parts=parts + scored.parts)
 
 
 def weighted_average(members: Sequence[Member]) -> Scored:
     """The children's scores by weight, renormalised over those that have one."""
-    return _averaged(members, "child", "weighted_average", "No child has a score.")
+    return _averaged(members, "child", "weighted_average")
 
 
 def minimum(members: Sequence[Member]) -> Scored:
     """The lowest of the children's scores, with that child's attainment."""
     scored = [member for member in members if member.score is not None]
-    parts = tuple(_part("child", member, None, member.score) for member in members)
-    if not scored:
-        return Scored(None, reason="No child has a score.", rule="minimum", parts=parts)
-    lowest = min(scored, key=lambda member: (member.score, member.code))
-    return Scored(lowest.score, lowest.attainment, None, None, None, _words(members), "minimum", parts)
+    lowest = min(scored, key=lambda member: (member.score, member.code), default=Member("", ONE, None))
+    return Scored(
+        lowest.score, lowest.attainment, reason=None if scored else "No child has a score.", rule="minimum",
+        qualified=_words(members), parts=tuple(_part("child", member, member.score) for member in members),
+    )  # fmt: skip
 
 
 def milestone(members: Sequence[Member], curve: Curve) -> Scored:
@@ -240,43 +239,40 @@ def milestone(members: Sequence[Member], curve: Curve) -> Scored:
         return Scored(None, reason="No child has a score.", rule="milestone")
     reached = [member for member in members if _reached(member)]
     share = divide(Decimal(len(reached)), Decimal(len(members)))
+    score, steps = _through(curve, Attainment(share))
     parts = tuple(
         Part("child", m.code, m.score, note=m.reason or ("reached" if m in reached else "not reached")) for m in members
     )
-    result = evaluate(curve, share)
-    steps = (Part("attainment", value=share), Part("score", value=result.value, note=f"curve, {result.segment}"))
-    return Scored(result.value, share, None, None, None, _words(members), "milestone", parts + steps)
+    return Scored(score, share, qualified=_words(members), rule="milestone", parts=parts + steps)
 
 
 def scorecard(members: Sequence[Member], missing: Literal["skip", "worst", "block"]) -> Scored:
     """The lines' scores by weight; a line without a score is left out, counts 0, or blocks the total (mechanism B4)."""
-    absent = [member.code for member in members if member.score is None]
+    rule, absent = f"scorecard, {missing}", [member.code for member in members if member.score is None]
     if missing == "block" and absent:
-        parts = tuple(_part("line", member, None, member.score) for member in members)
+        parts = tuple(_part("line", member, member.score) for member in members)
         reason = f"Blocked: there is no score for {', '.join(absent)}."
-        return Scored(None, reason=reason, qualified=_words(members), rule="scorecard, block", parts=parts)
-    if missing == "worst" and len(absent) < len(members):
-        members = [_worst(member) if member.score is None else member for member in members]
-    return _averaged(members, "line", f"scorecard, {missing}", "No line has a score.")
-
-
-def _worst(member: Member) -> Member:
-    return replace(member, score=NOT_MET, reason=f"counts 0: {member.reason or 'no score'}")
-
-
-def _averaged(members: Sequence[Member], name: str, rule: str, reason: str) -> Scored:
-    present = [member for member in members if member.score is not None]
-    weights = total(member.weight for member in present)
-    if weights == 0:
-        parts = tuple(_part(name, member, None, None) for member in members)
         return Scored(None, reason=reason, qualified=_words(members), rule=rule, parts=parts)
+    if missing == "worst" and len(absent) < len(members):
+        members = [
+            m if m.score is not None else replace(m, score=NOT_MET, reason=f"counts 0: {m.reason or 'no score'}")
+            for m in members
+        ]
+    return _averaged(members, "line", rule)
+
+
+def _averaged(members: Sequence[Member], name: Literal["child", "line"], rule: str) -> Scored:
+    weights = total(member.weight for member in members if member.score is not None)
+    parts = tuple(_part(name, member, member.score if weights else None, weights) for member in members)
+    if not weights:
+        return Scored(None, reason=f"No {name} has a score.", qualified=_words(members), rule=rule, parts=parts)
     # One division at the end: the effective weights are rounded for showing only.
-    score = divide(total(multiply(m.weight, m.score) for m in present if m.score is not None), weights)
-    parts = tuple(_part(name, m, divide(m.weight, weights) if m.score is not None else None, m.score) for m in members)
+    score = divide(total(multiply(m.weight, m.score) for m in members if m.score is not None), weights)
     return Scored(score, qualified=_words(members), rule=rule, parts=parts)
 
 
-def _part(name: str, member: Member, effective: Decimal | None, value: Decimal | None) -> Part:
+def _part(name: str, member: Member, value: Decimal | None, weights: Decimal = ZERO) -> Part:
+    effective = divide(member.weight, weights) if weights and value is not None else None
     notes = [member.reason or "no data, left out"] if value is None else [member.reason] if member.reason else []
     notes += [f"qualified: {words}" for words in member.qualified]
     return Part(name, member.code, value, member.weight, effective, "; ".join(notes) or None)
@@ -292,29 +288,18 @@ def _words(members: Sequence[Member]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words for member in members for words in member.qualified))
 
 
-def _with(scored: Scored, rule: str, parts: tuple[Part, ...]) -> Scored:
-    return replace(scored, rule=rule, parts=parts + scored.parts)
-
-
 def counts_in(part: Period, whole: Period) -> bool:
     """Whether a score of `part` counts in `whole`, which may be of another kind.
 
     A shorter period counts where its last day lies; a longer one in the periods whose last day it holds.
     """
-    one_day = timedelta(days=1)
     if part.kind == whole.kind:
         return part.label == whole.label
-    if _RANK[part.kind] < _RANK[whole.kind]:
-        return whole.start <= part.end - one_day < whole.end
-    return part.start <= whole.end - one_day < part.end
+    shorter, longer = (part, whole) if _RANK[part.kind] < _RANK[whole.kind] else (whole, part)
+    return longer.start <= shorter.end - ONE_DAY < longer.end
 
 
 def wholes_of(calendar: Calendar, part: Period, kind: PeriodKind) -> list[Period]:
     """The periods of a kind in which a score of `part` counts."""
-    around = periods_between(calendar, kind, part.start, part.end - timedelta(days=1))
+    around = periods_between(calendar, kind, part.start, part.end - ONE_DAY)
     return [whole for whole in around if counts_in(part, whole)]
-
-
-def as_text(d: Decimal | None) -> str | None:
-    """Plain text of a number that may be missing."""
-    return None if d is None else plain(d)

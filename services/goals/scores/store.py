@@ -1,14 +1,14 @@
 """Copies of readings, and all versions of scores."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, fields
+from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
 from shared.contracts.metrics import ReadingChanged
 from shared.database.unit_of_work import Jsonb, UnitOfWork
+from shared.numbers import plain, published
 
 from .dirty import ReadingKey
 from .rules import Scored
@@ -27,9 +27,9 @@ class Reading:
     qualified: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One version of a score. `inputs` are citations, `parts` the steps of its explanation, both as JSON."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score(Scored):
+    """One version of a score. `inputs` are citations as JSON; so are `parts` once it was read back."""
 
     kind: Literal["goal", "scorecard"]
     code: str
@@ -38,53 +38,26 @@ class Score:
     period_start: date
     period_end: date
     change: int
-    score: Decimal | None
-    attainment: Decimal | None
-    actual: Decimal | None
-    target: Decimal | None
-    reason: str | None
-    qualified: Sequence[str]
-    rule: str
-    inputs: Sequence[dict[str, Any]]
-    parts: Sequence[dict[str, Any]]
-
-    def says(self, scored: Scored) -> bool:
-        """Whether this is what was computed now: then there is nothing to write or to tell."""
-        mine = (self.score, self.attainment, self.actual, self.target, self.reason, tuple(self.qualified))
-        new = (scored.score, scored.attainment, scored.actual, scored.target, scored.reason, scored.qualified)
-        return mine == new
+    inputs: Sequence[Any] = ()
 
 
-COLUMNS = (
-    "kind", "code", "period", "version", "period_start", "period_end", "change",
-    "score", "attainment", "actual", "target", "reason", "qualified", "rule", "inputs", "parts",
-)  # fmt: skip
+COLUMNS = tuple(field.name for field in fields(Score))
 SELECT = f"SELECT {', '.join(f's.{column}' for column in COLUMNS)} FROM score s"
 # Without what only explains: it is most of a row, and nothing is computed from it.
-_FIGURES = SELECT.replace("s.inputs, s.parts", "CAST('[]' AS jsonb), CAST('[]' AS jsonb)")
-_READING = "SELECT r.metric, r.subject, r.period, r.version, r.value, r.reason, r.qualified FROM reading_copy r"
+_FIGURES = f"SELECT {', '.join(f's.{column}' for column in COLUMNS if column not in ('inputs', 'parts'))} FROM score s"
+_READING = f"SELECT {', '.join(f'r.{field.name}' for field in fields(Reading))} FROM reading_copy r"
 
 
 def keep_readings(uow: UnitOfWork, company: str, events: Iterable[ReadingChanged]) -> None:
     """Keeps the newest version of each reading; one that is older than what is known changes nothing."""
-    newest: dict[ReadingKey, ReadingChanged] = {}
-    for event in events:
-        key = event.metric, event.subject, event.period
-        if key not in newest or event.version > newest[key].version:
-            newest[key] = event
-    found = list(newest.values())
+    rows = [event.model_dump(mode="json") | {"company": company} for event in events]
     uow.run(
-        "INSERT INTO reading_copy (company, metric, subject, period, version, change, value, reason, qualified) "
-        "SELECT :company, m, s, p, v, c, x, r, CAST(q AS jsonb) FROM unnest(CAST(:metrics AS text[]), "
-        "CAST(:subjects AS text[]), CAST(:periods AS text[]), CAST(:versions AS int[]), CAST(:changes AS bigint[]), "
-        "CAST(:values AS numeric[]), CAST(:reasons AS text[]), CAST(:qualified AS text[])) "
-        "AS new (m, s, p, v, c, x, r, q) ON CONFLICT (company, metric, subject, period) DO UPDATE SET "
-        "version = excluded.version, change = excluded.change, value = excluded.value, reason = excluded.reason, "
-        "qualified = excluded.qualified WHERE excluded.version > reading_copy.version",
-        company=company, metrics=[e.metric for e in found], subjects=[e.subject for e in found],
-        periods=[e.period for e in found], versions=[e.version for e in found], changes=[e.change for e in found],
-        values=[e.value for e in found], reasons=[e.reason for e in found],
-        qualified=[json.dumps(e.qualified) for e in found],
+        "INSERT INTO reading_copy SELECT DISTINCT ON (metric, subject, period) * "
+        "FROM jsonb_populate_recordset(CAST(NULL AS reading_copy), :rows) "
+        "ORDER BY metric, subject, period, version DESC "
+        "ON CONFLICT (company, metric, subject, period) DO UPDATE SET (version, change, value, reason, qualified) = "
+        "(excluded.version, excluded.change, excluded.value, excluded.reason, excluded.qualified) "
+        "WHERE excluded.version > reading_copy.version", rows=Jsonb(rows),
     )  # fmt: skip
 
 
@@ -107,14 +80,14 @@ def latest_scores(
     uow: UnitOfWork, company: str, nodes: Collection[str], span: tuple[date, date] = (date.min, date.max)
 ) -> list[Score]:
     """The latest scores of some nodes (`goal:g`, `scorecard:s`) in periods that touch a span; no inputs, no parts."""
+    kinds, codes = [node.partition(":")[0] for node in nodes], [node.partition(":")[2] for node in nodes]
     rows = uow.rows(
         f"{_FIGURES} JOIN unnest(CAST(:kinds AS text[]), CAST(:codes AS text[])) AS wanted (k, c) "
         "ON s.kind = k AND s.code = c WHERE s.company = :company AND s.latest "
         "AND s.period_end > :begin AND s.period_start < :end",
-        company=company, begin=span[0], end=span[1],
-        kinds=[node.split(":", 1)[0] for node in nodes], codes=[node.split(":", 1)[1] for node in nodes],
+        company=company, begin=span[0], end=span[1], kinds=kinds, codes=codes,
     )  # fmt: skip
-    return [Score(*tuple(row)) for row in rows]
+    return [Score(**row._mapping) for row in rows]
 
 
 def keep_scores(uow: UnitOfWork, company: str, scores: Sequence[Score]) -> None:
@@ -126,15 +99,18 @@ def keep_scores(uow: UnitOfWork, company: str, scores: Sequence[Score]) -> None:
         company=company, kinds=[s.kind for s in scores], codes=[s.code for s in scores],
         periods=[s.period for s in scores],
     )  # fmt: skip
-    rows = [
-        (company, True, *(Jsonb(list(value)) if name in ("qualified", "inputs", "parts") else value
-                          for name, value in ((name, getattr(score, name)) for name in COLUMNS)))
-        for score in scores
-    ]  # fmt: skip
+    rows = [(company, True, *(_stored(score, column) for column in COLUMNS)) for score in scores]
     uow.copy("score", ("company", "latest", *COLUMNS), rows)
 
 
-def last_tick(uow: UnitOfWork, company: str) -> datetime | None:
-    """When the last tick was."""
-    found: datetime | None = uow.value("SELECT at FROM clock WHERE company = :company", company=company)
-    return found
+def _stored(score: Score, column: str) -> Any:
+    """Parts are for showing only, so they are kept as they are shown."""
+    value = getattr(score, column)
+    if column == "parts":
+        named = [[(field.name, getattr(part, field.name)) for field in fields(part)] for part in value]
+        return Jsonb([{name: _shown(found) for name, found in part if found is not None} for part in named])
+    return Jsonb(list(value)) if column in ("inputs", "qualified") else value
+
+
+def _shown(value: Any) -> Any:
+    return plain(published(value)) if isinstance(value, Decimal) else value
