@@ -222,7 +222,7 @@ class Story:
             event = self.client.get(each["link"])["event"]
             data = event.get("data", {})
             branch.add(
-                f"event [bold]{each['id']}[/] of {event['source']}: {shown(each['value'])} on {each['day']} "
+                f"event [bold]{each['id']}[/]: {shown(each['value'])} on {each['day']} "
                 f"[dim]({data.get('supplier')}, promised {data.get('promised')}, received {data.get('received')})[/]"
             )
         branch.add(f"[dim]… folded from {found['count']} events[/]")
