@@ -6,7 +6,7 @@ from shared.configuration import in_force
 from shared.contracts.goals import Unit
 from shared.errors import Forbidden
 from shared.http.context import RequestContext
-from shared.organisation import head, manages, path_up
+from shared.organisation import manages, path_up
 
 PAY_ROLES = frozenset({"admin", "compensation", "finance", "auditor"})
 
@@ -20,42 +20,25 @@ def may_see_all(context: RequestContext) -> bool:
     return bool(context.principal.roles & PAY_ROLES)
 
 
-def require_person(context: RequestContext, person: str, day: date) -> None:
-    """The caller is the person, manages them on that day, or has a role that pays.
+def require_visible(context: RequestContext, subject: str, day: date) -> None:
+    """The caller is or manages the person, heads the unit or one above it or manages its head, or has a role that pays.
 
     Raises:
-        PersonalAmount: the same words whether the person exists or not.
+        PersonalAmount: the same words whether the person or unit exists or not.
     """
     context.require_reader()
-    me = context.principal.subject
-    if may_see_all(context) or me == person or manages(context.uow, context.company, me, person, day):
-        return
-    raise _hidden()
+    if not (may_see_all(context) or _answers_for(context, subject, day)):
+        raise PersonalAmount(
+            "Personal amounts are shown to the person, to those above them, and to compensation, finance and audit.",
+            remedy="Ask for your own, or ask somebody who may see it.",
+        )
 
 
-def require_unit(context: RequestContext, unit: str, day: date) -> None:
-    """The caller heads the unit or one above it, manages its head, or has a role that pays.
-
-    Raises:
-        PersonalAmount: the same words whether the unit exists or not.
-    """
-    context.require_reader()
-    if not may_see_all(context) and not _answers_for(context, unit, day):
-        raise _hidden()
-
-
-def _answers_for(context: RequestContext, unit: str, day: date) -> bool:
+def _answers_for(context: RequestContext, subject: str, day: date) -> bool:
     uow, company, me = context.uow, context.company, context.principal.subject
-    for subject in path_up(uow, company, f"unit:{unit}", day):
-        above = in_force(uow, Unit, company, subject.split(":", 1)[1], day)
-        if above and above.content.head == me:
-            return True
-    responsible = head(uow, company, f"unit:{unit}", day)
-    return responsible is not None and manages(uow, company, me, responsible, day)
-
-
-def _hidden() -> PersonalAmount:
-    return PersonalAmount(
-        "Personal amounts are shown to the person, to those above them, and to compensation, finance and audit.",
-        remedy="Ask for your own, or ask somebody who may see it.",
-    )
+    kind, code = subject.split(":", 1)
+    if kind == "person":
+        return me == code or manages(uow, company, me, code, day)
+    units = [in_force(uow, Unit, company, node.split(":", 1)[1], day) for node in path_up(uow, company, subject, day)]
+    heads = [unit.content.head for unit in units if unit and unit.content.head]
+    return bool(heads) and (me in heads or manages(uow, company, me, heads[0], day))

@@ -1,23 +1,25 @@
 """Wires the incentives service."""
 
-from services.incentives.accruals.routes import router as accruals
-from services.incentives.assignments.routes import router as assignments_router
-from services.incentives.assignments.store import note_assignments
-from services.incentives.consumer import HANDLERS
-from services.incentives.drivers.routes import router as drivers
-from services.incentives.drivers.store import settle
-from services.incentives.plans.store import check, note_drivers
-from services.incentives.policies import POLICIES
-from services.incentives.tables import metadata
 from shared.configuration import configuration_router
 from shared.contracts.incentives import Assignment, IncentivesPolicy, Plan
 from shared.policy import policy_router
 from shared.service import Service
 
+from .accruals.routes import router as accruals
+from .assignments import routes as assignments
+from .assignments.store import note_assignments
+from .consumer import HANDLERS
+from .drivers.routes import router as drivers
+from .drivers.store import settle
+from .plans.store import check, note_drivers
+from .policies import POLICIES
+from .tables import metadata
+
 
 def service() -> Service:
     """Plans and assignments in; scores and readings in; one driver change out, however many people hang on it."""
     plans = configuration_router(Plan, write_roles=("compensation",), check=check)
+    policies = policy_router(IncentivesPolicy, POLICIES)
     return Service(
         name="incentives",
         metadata=metadata,
@@ -26,6 +28,6 @@ def service() -> Service:
         handlers=HANDLERS,
         commands={Plan: note_drivers, Assignment: note_assignments},
         settle=settle,
-        routers=(plans, assignments_router, drivers, accruals, policy_router(IncentivesPolicy, POLICIES)),
+        routers=(plans, assignments.router, assignments.single, drivers, accruals, policies),
         policies=POLICIES,
     )

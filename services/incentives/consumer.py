@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.incentives.drivers.handlers import readings_changed, scores_changed
 from shared.contracts.base import Contract
 from shared.contracts.goals import Company, Person, ScoreChanged, Unit
 from shared.contracts.metrics import ReadingChanged
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
+
+from .drivers.handlers import arrived
 
 
 def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:
@@ -18,6 +19,6 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     Company: copied,
     Unit: copied,
     Person: copied,
-    ScoreChanged: scores_changed,
-    ReadingChanged: readings_changed,
+    ScoreChanged: arrived,
+    ReadingChanged: arrived,
 }

@@ -1,6 +1,6 @@
 """Every table of incentives."""
 
-from sqlalchemy import BigInteger, Column, Date, Index, Integer, MetaData, Numeric, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Index, Integer, MetaData, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.database.tables import platform_tables
@@ -11,21 +11,19 @@ platform_tables(metadata)
 # Which driver any version of a plan ever hung on: old versions judge old periods, so rows are never taken away.
 Table(
     "plan_driver", metadata,
-    Column("company", Text), Column("kind", Text), Column("code", Text), Column("subject", Text),
-    Column("period_kind", Text), Column("plan", Text),
-    PrimaryKeyConstraint("company", "kind", "code", "subject", "period_kind", "plan"),
+    *(Column(key, Text, primary_key=True) for key in ("company", "kind", "code", "subject", "period_kind", "plan")),
 )  # fmt: skip
 
 # The assignments in force from `effective_from` until `until` (excluded; null: for good). Made from `configuration`,
 # which keeps the superseded versions too: a plan of 100,000 people is read from here.
 Table(
     "assignment", metadata,
-    Column("company", Text), Column("code", Text), Column("effective_from", Date), Column("until", Date),
+    Column("company", Text, primary_key=True), Column("code", Text, primary_key=True),
+    Column("effective_from", Date, primary_key=True), Column("until", Date),
     Column("version", Integer, nullable=False), Column("person", Text, nullable=False),
     Column("plan", Text, nullable=False), Column("amount", Numeric, nullable=False),
     Column("starts", Date, nullable=False), Column("ends", Date),
     Column("share", Numeric, nullable=False), Column("factor", Numeric, nullable=False),
-    PrimaryKeyConstraint("company", "code", "effective_from"),
     Index("ix_assignment_person", "company", "person", "plan"),
     Index("ix_assignment_plan", "company", "plan", "person"),
 )  # fmt: skip
@@ -33,21 +31,17 @@ Table(
 # The latest of every score and reading that came, whether a plan wants it yet or not. `subject` is '' but for readings.
 Table(
     "arrived", metadata,
-    Column("company", Text), Column("kind", Text), Column("code", Text), Column("subject", Text),
-    Column("period", Text),
+    *(Column(key, Text, primary_key=True) for key in ("company", "kind", "code", "subject", "period")),
     Column("period_kind", Text, nullable=False), Column("version", Integer, nullable=False),
     Column("value", Numeric), Column("reason", Text), Column("qualified", JSONB, nullable=False),
-    PrimaryKeyConstraint("company", "kind", "code", "subject", "period"),
 )  # fmt: skip
 
 # Every version of every driver. It took in the versions `source_from` to `source_version` of its score or reading.
 Table(
     "driver", metadata,
-    Column("company", Text), Column("kind", Text), Column("code", Text), Column("subject", Text),
-    Column("period", Text),
-    Column("version", Integer), Column("change", BigInteger, nullable=False),
+    *(Column(key, Text, primary_key=True) for key in ("company", "kind", "code", "subject", "period")),
+    Column("version", Integer, primary_key=True), Column("change", BigInteger, nullable=False),
     Column("source_from", Integer, nullable=False), Column("source_version", Integer, nullable=False),
     Column("value", Numeric), Column("reason", Text),
-    PrimaryKeyConstraint("company", "kind", "code", "subject", "period", "version"),
     Index("ix_driver_period", "company", "period", "kind", "code", "subject", "version"),
 )  # fmt: skip

@@ -1,13 +1,14 @@
 """Wires the reviews service."""
 
-from services.reviews.cases.handlers import on_tick
-from services.reviews.cases.routes import router as cases
-from services.reviews.consumer import HANDLERS
-from services.reviews.policies import POLICIES
-from services.reviews.tables import metadata
 from shared.contracts.reviews import ReviewsPolicy
 from shared.policy import policy_router
 from shared.service import Service
+
+from .cases.handlers import on_tick
+from .cases.routes import router as cases
+from .consumer import HANDLERS
+from .policies import POLICIES
+from .tables import metadata
 
 
 def service() -> Service:

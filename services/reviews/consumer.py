@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.reviews.cases.handlers import decisions_answered, deviations_cleared, deviations_found
 from shared.contracts import goals
 from shared.contracts.base import Contract
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
+
+from .cases.handlers import decisions_answered, deviations_cleared, deviations_found
 
 
 def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:

@@ -43,8 +43,9 @@ Table(
 Table(
     "decision", metadata,
     Column("company", Text, primary_key=True), Column("id", Text, primary_key=True),
-    Column("case", Text, nullable=False), Column("number", Integer, nullable=False), Column("kind", Text, nullable=False), Column("by", Text, nullable=False),
-    Column("reason", Text, nullable=False), Column("value", Numeric), Column("effective_from", Date),
+    Column("case", Text, nullable=False), Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False), Column("by", Text, nullable=False), Column("reason", Text, nullable=False),
+    Column("value", Numeric), Column("effective_from", Date),
     Column("seen_target_version", Integer, nullable=False), Column("at", TIME, nullable=False),
     Column("fate", Text, nullable=False), Column("target_version", Integer), Column("rule", Text),
     Column("remedy", Text), Column("answered_at", TIME),

@@ -147,7 +147,8 @@ def test_a_driver_changes_once_for_all_people_and_only_when_its_value_does(acme:
     [latest] = acme.get("drivers", kind="goal", code="yield", period="2025-Q1")["items"]
     assert (latest["version"], latest["value"]) == (2, "99")
     assert latest["links"]["explanation"] == "/goals/v1/scores/goal/yield/2025-Q1/explanation?version=5"
-    assert len(acme.get("drivers", code="yield", versions="all")["items"]) == 2
+    effects = acme.get("effects", kind="goal", code="yield", period="2025-Q1", version=2)
+    assert (effects["driver"]["version"], effects["after"]) == (1, "97")
 
 
 def test_a_plan_defined_later_takes_up_what_has_come(acme: House) -> None:

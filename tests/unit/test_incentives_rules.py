@@ -237,8 +237,8 @@ def test_every_step_of_m11_in_order_gives_10_800() -> None:
     found = payout(plan(component(curve=curve), factor="1.2"), values(**{"yield": "90.8"}))
     result = accrual(plan(component(curve=curve), factor="1.2"), found, [part(days=45)], 90)
     assert result.total == Decimal("10800.00")
-    assert [step.name for step in found.lines[0].steps] == ["driver", "curve", "weight"]
-    assert [step.name for step in result.steps] == [
+    assert [step.step for step in found.lines[0].steps] == ["driver", "curve", "weight"]
+    assert [step.step for step in result.steps] == [
         "target amount", "team factor", "individual factor", "share", "eligible days", "sum", "rounded",
     ]  # fmt: skip
     assert [step.value for step in result.steps[:5]] == [18000, 21600, 21600, 21600, 10800]

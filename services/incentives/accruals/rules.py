@@ -12,15 +12,15 @@ from services.incentives.plans.rules import DriverKey
 from shared.contracts.incentives import Component, Plan
 from shared.curves import evaluate, parse_curve
 from shared.money import round_money
-from shared.numbers import divide, multiply, plain, total
+from shared.numbers import DecimalString, divide, multiply, plain, published, total
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a calculation: its name, the value after it, and how it came about."""
+    """One step of a calculation: its name, the value after it (at most 10 decimals), and how it came about."""
 
-    name: str
-    value: Decimal
+    step: str
+    value: DecimalString
     how: str
 
 
@@ -46,14 +46,14 @@ class Payout:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one assignment brings: target amount of a whole period, share, individual factor, eligible days."""
+    """What one assignment brings in a period; the target amount is that of a whole period."""
 
     assignment: str
     version: int
-    amount: Decimal
+    target_amount: Decimal
     share: Decimal
-    factor: Decimal
-    days: int
+    individual_factor: Decimal
+    eligible_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,10 @@ class Accrual:
     steps: tuple[Step, ...]
 
 
+def _step(name: str, value: Decimal, how: str) -> Step:
+    return Step(name, published(value), how)
+
+
 def component_line(component: Component, value: Decimal | None, reason: str | None) -> Line:
     """One component at a driver value.
 
@@ -78,27 +82,24 @@ def component_line(component: Component, value: Decimal | None, reason: str | No
     """
     if value is None:
         return Line(component, None, reason or "There is no value, and no reason came with it.", ())
-    steps = [Step("driver", value, f"{component.driver.kind} {component.driver.code}")]
+    steps = [_step("driver", value, f"{component.driver.kind} {component.driver.code}")]
+    if component.gate is not None and value < component.gate:
+        steps.append(_step("gate", Decimal(0), f"below the gate of {plain(component.gate)}: pays nothing"))
+        return Line(component, Decimal(0), None, tuple(steps))
     if component.gate is not None:
-        if value < component.gate:
-            steps.append(Step("gate", Decimal(0), f"below the gate of {plain(component.gate)}: pays nothing"))
-            return Line(component, Decimal(0), None, tuple(steps))
-        steps.append(Step("gate", value, f"at least the gate of {plain(component.gate)}: passed"))
-    steps += _curve_steps(component, value)
-    factor = multiply(steps[-1].value, component.weight)
-    steps.append(Step("weight", factor, f"× {plain(component.weight)}"))
-    return Line(component, factor, None, tuple(steps))
-
-
-def _curve_steps(component: Component, value: Decimal) -> list[Step]:
+        steps.append(_step("gate", value, f"at least the gate of {plain(component.gate)}: passed"))
     found = evaluate(parse_curve(component.curve), value)
-    held = ", held there" if found.clamped else ""
-    steps = [Step("curve", found.value, f"{component.curve['kind']}, {found.segment}{held}")]
+    factor, held = found.value, ", held there" if found.clamped else ""
+    steps.append(_step("curve", factor, f"{component.curve['kind']}, {found.segment}{held}"))
     if component.factor != 1:
-        steps.append(Step("component factor", multiply(found.value, component.factor), f"× {plain(component.factor)}"))
-    if component.cap is not None and steps[-1].value > component.cap:
-        steps.append(Step("component cap", component.cap, f"at most {plain(component.cap)}"))
-    return steps
+        factor = multiply(factor, component.factor)
+        steps.append(_step("component factor", factor, f"× {plain(component.factor)}"))
+    if component.cap is not None and factor > component.cap:
+        factor = component.cap
+        steps.append(_step("component cap", factor, f"at most {plain(factor)}"))
+    factor = multiply(factor, component.weight)
+    steps.append(_step("weight", factor, f"× {plain(component.weight)}"))
+    return Line(component, factor, None, tuple(steps))
 
 
 def payout(
@@ -115,24 +116,22 @@ def payout(
     complete = len(known) == len(lines)
     if not known or not (complete or partial):
         return Payout(lines, None, complete, ())
-    steps = [Step("payout factor", total(known), "sum of the components" + ("" if complete else " that have a value"))]
-    if plan.cap is not None and steps[0].value > plan.cap:
-        steps.append(Step("plan cap", plan.cap, f"at most {plain(plan.cap)}"))
-    return Payout(lines, steps[-1].value, complete, tuple(steps))
+    factor = total(known)
+    steps = [_step("payout factor", factor, "sum of the components" + ("" if complete else " that have a value"))]
+    if plan.cap is not None and factor > plan.cap:
+        factor = plan.cap
+        steps.append(_step("plan cap", factor, f"at most {plain(factor)}"))
+    return Payout(lines, factor, complete, tuple(steps))
 
 
 def basis_of(part: Part) -> Decimal:
     """Target amount × individual factor × share × eligible days, exact [currency × days]."""
-    return multiply(multiply(multiply(part.amount, part.factor), part.share), Decimal(part.days))
+    whole = multiply(multiply(part.target_amount, part.individual_factor), part.share)
+    return multiply(whole, Decimal(part.eligible_days))
 
 
 def amount_of(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> Decimal:
-    """An unrounded amount: everything is multiplied exactly and divided once [currency].
-
-    >>> from types import SimpleNamespace
-    >>> amount_of(Decimal(20000 * 45), SimpleNamespace(factor=Decimal("1.2")), Decimal("0.9"), 90)
-    Decimal('10800.00')
-    """
+    """An unrounded amount: everything is multiplied exactly and divided once [currency]."""
     return divide(multiply(multiply(basis, plan.factor), factor), Decimal(period_days))
 
 
@@ -154,19 +153,20 @@ def accrual(plan: Plan, found: Payout, parts: Sequence[Part], period_days: int) 
     if found.factor is None or unrounded is None:
         return Accrual(lines, shares, None, None, ())
     rounded = round_money(unrounded, plan.currency)
-    steps = [step for part in parts for step in part_steps(plan, found.factor, part, period_days)]
-    steps.append(Step("sum", unrounded, "of all assignments, unrounded"))
-    steps.append(Step("rounded", rounded, f"half-up to the minor unit of {plan.currency}, once"))
+    steps = [step for part in parts for step in _part_steps(plan, found.factor, part, period_days)]
+    steps.append(_step("sum", unrounded, "of all assignments, unrounded"))
+    steps.append(_step("rounded", rounded, f"half-up to the minor unit of {plan.currency}, once"))
     return Accrual(lines, shares, unrounded, rounded, tuple(steps))
 
 
-def part_steps(plan: Plan, factor: Decimal, part: Part, period_days: int) -> list[Step]:
+def _part_steps(plan: Plan, factor: Decimal, part: Part, period_days: int) -> list[Step]:
     """The steps from the payout factor to the unrounded amount of one assignment."""
-    value = multiply(factor, part.amount)
-    steps = [Step("target amount", value, f"{plain(factor)} × {plain(part.amount)} ({part.assignment})")]
-    for name, times in (("team factor", plan.factor), ("individual factor", part.factor), ("share", part.share)):
+    value = multiply(factor, part.target_amount)
+    steps = [_step("target amount", value, f"{plain(factor)} × {plain(part.target_amount)} ({part.assignment})")]
+    factors = {"team factor": plan.factor, "individual factor": part.individual_factor, "share": part.share}
+    for name, times in factors.items():
         value = multiply(value, times)
-        steps.append(Step(name, value, f"× {plain(times)}"))
+        steps.append(_step(name, value, f"× {plain(times)}"))
     prorated = amount_of(basis_of(part), plan, factor, period_days)
-    steps.append(Step("eligible days", prorated, f"× {part.days} / {period_days} days"))
+    steps.append(_step("eligible days", prorated, f"× {part.eligible_days} / {period_days} days"))
     return steps

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from services.incentives.plans.rules import check_factor
@@ -62,31 +62,21 @@ def check_assignment(assignment: Assignment, plan: Plan | None, largest_factor: 
         largest_factor: policy `largest_factor` [ratio].
     """
     if plan is None:
-        raise UnknownPlan(
-            f"There is no plan {assignment.plan}.", field="plan", remedy="Define the plan first, or correct the code."
-        )
-    _check_amount(assignment.amount, plan.currency)
-    if not 0 < assignment.share <= 1:
-        raise ShareOutOfRange(
-            f"A share lies above 0 and is at most 1; this is {plain(assignment.share)}.", field="share",
-            remedy="Write 0.5 for half time.",
-        )  # fmt: skip
-    check_factor(assignment.factor, largest_factor, "factor")
-    if assignment.ends is not None and assignment.ends < assignment.starts:
-        raise EndsBeforeItStarts(
-            f"It ends on {assignment.ends} and starts on {assignment.starts}.", field="ends",
-            remedy="Give a last day on or after the first.",
-        )  # fmt: skip
-
-
-def _check_amount(amount: Decimal, currency: str) -> None:
+        rule = f"There is no plan {assignment.plan}."
+        raise UnknownPlan(rule, field="plan", remedy="Define the plan first, or correct the code.")
+    amount, payable = assignment.amount, round_money(assignment.amount, plan.currency)
     if amount < 0:
         raise AmountNegative(f"A target amount is 0 or more; this is {plain(amount)}.", field="amount")
-    if amount != round_money(amount, currency):
-        raise AmountTooFine(
-            f"{currency} has {minor_digits(currency)} decimals; {plain(amount)} has more.", field="amount",
-            remedy=f"Round it to {plain(round_money(amount, currency))}.",
-        )  # fmt: skip
+    if amount != payable:
+        rule = f"{plan.currency} has {minor_digits(plan.currency)} decimals; {plain(amount)} has more."
+        raise AmountTooFine(rule, field="amount", remedy=f"Round it to {plain(payable)}.")
+    if not 0 < assignment.share <= 1:
+        rule = f"A share lies above 0 and is at most 1; this is {plain(assignment.share)}."
+        raise ShareOutOfRange(rule, field="share", remedy="Write 0.5 for half time.")
+    check_factor(assignment.factor, largest_factor, "factor")
+    if assignment.ends is not None and assignment.ends < assignment.starts:
+        rule = f"It ends on {assignment.ends} and starts on {assignment.starts}."
+        raise EndsBeforeItStarts(rule, field="ends", remedy="Give a last day on or after the first.")
 
 
 def check_alone(new: Span, others: Iterable[Span]) -> None:
@@ -126,15 +116,12 @@ def span_of(code: str, assignment: Assignment, others: Iterable[Span]) -> Span:
 
 def with_span(spans: Iterable[Span], new: Span) -> list[Span]:
     """The spans after `new` was recorded: it replaces what began on the same day, and ends what was in force."""
-    kept = [s for s in spans if (s.code, s.effective_from) != (new.code, new.effective_from)]
-    return [new, *(_ended(s, new) for s in kept)]
 
+    def after(span: Span) -> Span:
+        in_force = span.effective_from < new.effective_from and new.effective_from < (span.until or date.max)
+        return replace(span, until=new.effective_from) if span.code == new.code and in_force else span
 
-def _ended(span: Span, new: Span) -> Span:
-    open_then = span.until is None or span.until > new.effective_from
-    if span.code == new.code and span.effective_from < new.effective_from and open_then:
-        return replace(span, until=new.effective_from)
-    return span
+    return [new, *(after(s) for s in spans if (s.code, s.effective_from) != (new.code, new.effective_from))]
 
 
 def _meet(a: Span, b: Span) -> bool:
@@ -142,9 +129,12 @@ def _meet(a: Span, b: Span) -> bool:
     return in_force and (a.ends is None or b.starts <= a.ends) and (b.ends is None or a.starts <= b.ends)
 
 
+def last_day(period: Period) -> date:
+    """The day whose versions judge a period."""
+    return period.end - timedelta(days=1)
+
+
 def eligible_days(starts: date, ends: date | None, period: Period) -> int:
     """Days of the period that an assignment covers; both its days included [days]."""
-    last = (period.end - period.start).days - 1
-    first_day = max(0, (starts - period.start).days)
-    last_day = last if ends is None else min(last, (ends - period.start).days)
-    return max(0, last_day - first_day + 1)
+    first, last = max(starts, period.start), min(ends or date.max, last_day(period))
+    return max(0, (last - first).days + 1)

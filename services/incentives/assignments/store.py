@@ -1,32 +1,23 @@
 """Assignments in the database, one by one and 5,000 at a time."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from services.incentives.assignments.rules import (
-    Span,
-    check_alone,
-    check_assignment,
-    check_same,
-    span_of,
-    with_span,
-)
-from services.incentives.policies import policy
-from shared.configuration import Recorded
+from shared.configuration import latest
 from shared.contracts.base import Defined
 from shared.contracts.incentives import Assignment, Plan
-from shared.database.unit_of_work import UnitOfWork
+from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.errors import DomainError
+from shared.http.problems import words_of
 from shared.service import Received
 
-_SPAN = "code, person, plan, effective_from, until, starts, ends"
-CONFIGURATION = (
-    "company", "kind", "code", "version", "effective_from", "content", "recorded_by", "recorded_at",
-)  # fmt: skip
+from ..policies import policy
+from .rules import Span, check_alone, check_assignment, check_same, span_of, with_span
+from .schemas import AssignmentItem, AssignmentResult, Refusal
 
 
 @dataclass
@@ -39,53 +30,38 @@ class Known:
     by_code: dict[str, list[Span]]
 
     def accept(self, code: str, content: Assignment) -> None:
-        """Judges one, and counts it as recorded for those that follow. Raises the rule it breaks."""
+        """Judges one, and counts it as recorded for the others that follow. Raises the rule it breaks."""
         check_assignment(content, self.plans.get(content.plan), self.largest_factor)
         check_same(content, self.by_code[code], code)
         span = span_of(code, content, self.by_code[code])
         check_alone(span, self.by_person[content.person])
         self.by_person[content.person] = with_span(self.by_person[content.person], span)
-        self.by_code[code] = with_span(self.by_code[code], span)
 
 
 def check(uow: UnitOfWork, company: str, code: str, new: Assignment, _before: Assignment | None) -> None:
     """Raises the rule that a new version of an assignment breaks."""
-    known(uow, company, [(code, new)]).accept(code, new)
+    known(uow, company, {code: new}).accept(code, new)
 
 
-def known(uow: UnitOfWork, company: str, items: Sequence[tuple[str, Assignment]]) -> Known:
-    """Loads it in three statements, however many assignments there are."""
-    rows = uow.rows(
-        "SELECT DISTINCT ON (code) code, content FROM configuration WHERE company = :company AND kind = 'plans' "
-        "AND code = ANY(:plans) ORDER BY code, effective_from DESC, version DESC",
-        company=company, plans=sorted({content.plan for _, content in items}),
-    )  # fmt: skip
-    plans = {row.code: Plan.model_validate(row.content) for row in rows}
-    by_person, by_code = _spans(uow, company, items)
+def known(uow: UnitOfWork, company: str, contents: dict[str, Assignment]) -> Known:
+    """Loads it with one query for all assignments, and one for each of their plans."""
+    codes = {content.plan for content in contents.values()}
+    plans = {code: plan.content for code in codes if (plan := latest(uow, Plan, company, code))}
+    by_person: dict[str, list[Span]] = defaultdict(list)
+    by_code: dict[str, list[Span]] = defaultdict(list)
+    for row in uow.rows(
+        "SELECT code, person, plan, effective_from, until, starts, ends FROM assignment "
+        "WHERE company = :company AND (person = ANY(:people) OR code = ANY(:codes))",
+        company=company, people=sorted({content.person for content in contents.values()}), codes=sorted(contents),
+    ):  # fmt: skip
+        by_person[row.person].append(Span(**row._mapping))
+        by_code[row.code].append(Span(**row._mapping))
     return Known(plans, policy(uow, company, "largest_factor", date.max), by_person, by_code)
 
 
-def _spans(
-    uow: UnitOfWork, company: str, items: Sequence[tuple[str, Assignment]]
-) -> tuple[dict[str, list[Span]], dict[str, list[Span]]]:
-    by_person: dict[str, list[Span]] = defaultdict(list)
-    by_code: dict[str, list[Span]] = defaultdict(list)
-    rows = uow.rows(
-        f"SELECT {_SPAN} FROM assignment WHERE company = :company AND person = ANY(:people) "
-        f"UNION SELECT {_SPAN} FROM assignment WHERE company = :company AND code = ANY(:codes)",
-        company=company, people=sorted({content.person for _, content in items}), codes=sorted({c for c, _ in items}),
-    )  # fmt: skip
-    for row in rows:
-        span = Span(**row._mapping)
-        by_person[span.person].append(span)
-        by_code[span.code].append(span)
-    return by_person, by_code
-
-
 def note_assignments(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """Keeps the table in step with the setting just recorded."""
-    for received in events:
-        index(uow, received.company, [received.event.code])
+    """Keeps the table in step with the settings just recorded."""
+    index(uow, events[0].company, [received.event.code for received in events])
 
 
 def index(uow: UnitOfWork, company: str, codes: Sequence[str]) -> None:
@@ -103,91 +79,63 @@ def index(uow: UnitOfWork, company: str, codes: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one of many."""
-
-    code: str
-    version: int | None
-    changed: bool
-    error: DomainError | None = None
-
-
-def define_many(uow: UnitOfWork, company: str, items: Sequence[tuple[str, Assignment]]) -> list[Outcome]:
+def define_many(uow: UnitOfWork, company: str, items: Sequence[AssignmentItem]) -> list[AssignmentResult]:
     """Records many assignments, each with a code of its own; a refused one does not stop the others.
 
     Same effect as defining one after the other, in a handful of statements.
     """
     uow.lock_company(company)
-    before, judge = _recorded(uow, company, [code for code, _ in items]), known(uow, company, items)
-    outcomes, fresh = [], []
-    for code, content in items:
-        versions = before.get(code, [])
-        if same := _as_recorded(versions, content):
-            outcomes.append(Outcome(code, same, False))
+    contents = {item.code: item.content for item in items}
+    recorded = uow.rows(
+        "SELECT code, version, effective_from, content FROM configuration WHERE company = :company "
+        "AND kind = 'assignments' AND code = ANY(:codes) ORDER BY version",
+        company=company, codes=list(contents),
+    )  # fmt: skip
+    last = {row.code: row.version for row in recorded}
+    same_day = {(row.code, row.effective_from): row for row in recorded}
+    judge, now = known(uow, company, contents), datetime.now(UTC)
+    results, fresh = [], []
+    for code, content in contents.items():
+        same = same_day.get((code, content.effective_from))
+        if same and Assignment.model_validate(same.content) == content:
+            results.append(AssignmentResult(code=code, outcome="unchanged", version=same.version))
             continue
         try:
             judge.accept(code, content)
         except DomainError as error:
-            outcomes.append(Outcome(code, None, False, error))
+            results.append(AssignmentResult(code=code, outcome="refused", problem=_refusal(error)))
             continue
-        version = max((version for version, _, _ in versions), default=0) + 1
-        outcomes.append(Outcome(code, version, True))
-        fresh.append(Recorded(code, version, content, uow.actor, datetime.now(UTC)))
+        version = last.get(code, 0) + 1
+        results.append(AssignmentResult(code=code, outcome="versioned" if version > 1 else "created", version=version))
+        fresh.append(Defined(code=code, version=version, recorded_by=uow.actor, recorded_at=now, content=content))
     _keep(uow, company, fresh)
-    return outcomes
+    return results
 
 
-Versions = list[tuple[int, date, dict[str, Any]]]
+def _refusal(error: DomainError) -> Refusal:
+    kind = "urn:valueloop:problem:" + "-".join(words_of(type(error).__name__))
+    return Refusal(type=kind, detail=error.rule, field=error.field, remedy=error.remedy)
 
 
-def _recorded(uow: UnitOfWork, company: str, codes: Sequence[str]) -> dict[str, Versions]:
-    found: dict[str, Versions] = defaultdict(list)
-    rows = uow.rows(
-        "SELECT code, version, effective_from, content FROM configuration WHERE company = :company "
-        "AND kind = 'assignments' AND code = ANY(:codes)",
-        company=company, codes=codes,
-    )  # fmt: skip
-    for row in rows:
-        found[row.code].append((row.version, row.effective_from, row.content))
-    return found
-
-
-def _as_recorded(versions: Versions, content: Assignment) -> int | None:
-    """The version that says the same for the same beginning already."""
-    begun = [(day, version, kept) for version, day, kept in versions if day == content.effective_from]
-    if not begun:
-        return None
-    _, version, kept = max(begun, key=lambda found: found[:2])
-    return version if Assignment.model_validate(kept) == content else None
-
-
-def _keep(uow: UnitOfWork, company: str, fresh: Iterable[Recorded[Assignment]]) -> None:
-    rows, codes = [], []
+def _keep(uow: UnitOfWork, company: str, fresh: Sequence[Defined]) -> None:
+    columns = ("company", "kind", "code", "version", "effective_from", "content", "recorded_by", "recorded_at")
+    uow.copy("configuration", columns, (
+        (company, Assignment.KIND, one.code, one.version, one.content.effective_from,
+         Jsonb(one.content.model_dump(mode="json")), one.recorded_by, one.recorded_at) for one in fresh
+    ))  # fmt: skip
     for one in fresh:
-        content = one.content.model_dump_json()
-        rows.append((
-            company, Assignment.KIND, one.code, one.version, one.content.effective_from, content,
-            one.recorded_by, one.recorded_at,
-        ))  # fmt: skip
-        codes.append(one.code)
-        event = Defined(
-            code=one.code, version=one.version, recorded_by=one.recorded_by, recorded_at=one.recorded_at,
-            content=one.content.model_dump(mode="json"),
-        )  # fmt: skip
-        uow.publish_raw(Assignment, event.model_dump_json(), company=company, key=f"{Assignment.KIND}/{one.code}")
-    if rows:
-        uow.copy("configuration", CONFIGURATION, rows)
-        index(uow, company, codes)
+        uow.publish_raw(Assignment, one.model_dump_json(), company=company, key=f"{Assignment.KIND}/{one.code}")
+    index(uow, company, [one.code for one in fresh])
 
 
 def find(
-    uow: UnitOfWork, company: str, *, after: str, limit: int, person: str | None, plan: str | None, on: date
+    uow: UnitOfWork, company: str, *, after: str, limit: int, on: date, person: str | None, plan: str | None
 ) -> Sequence[Any]:
-    """Assignments in force on a day, by code, with whether the person is known yet."""
+    """Assignments in force on a day, by code, with what they wait for."""
     return uow.rows(
-        "SELECT c.code, c.version, c.content, c.recorded_by, c.recorded_at, NOT EXISTS (SELECT 1 FROM configuration p "
-        " WHERE p.company = :company AND p.kind = 'people' AND p.code = a.person) AS waits "
+        "SELECT c.code, c.version, c.content, c.recorded_by, c.recorded_at, CASE WHEN EXISTS (SELECT 1 "
+        " FROM configuration p WHERE p.company = :company AND p.kind = 'people' AND p.code = a.person) "
+        " THEN CAST('{}' AS text[]) ELSE ARRAY['person'] END AS waiting_for "
         "FROM assignment a JOIN configuration c ON c.company = a.company AND c.kind = 'assignments' "
         "AND c.code = a.code AND c.version = a.version WHERE a.company = :company AND a.effective_from <= :on "
         "AND (a.until IS NULL OR a.until > :on) AND a.code > :after "

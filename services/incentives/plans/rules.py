@@ -68,22 +68,23 @@ def check_plan(plan: Plan, largest_factor: Decimal) -> None:
     seen: set[str] = set()
     for i, component in enumerate(plan.components):
         if component.code in seen:
-            raise ComponentTwice(
-                f"The component {component.code} stands in the plan twice.",
-                field=f"components.{i}.code", remedy="Give each component a code of its own.",
-            )  # fmt: skip
+            rule, remedy = f"The component {component.code} stands in the plan twice.", "Give each a code of its own."
+            raise ComponentTwice(rule, field=f"components.{i}.code", remedy=remedy)
         seen.add(component.code)
         _check_component(component, largest_factor, f"components.{i}")
-    _check_weights(plan)
+    gap = subtract(Decimal(1), total(component.weight for component in plan.components))
+    if gap != 0:
+        found, missing = (plain(share.scaleb(2)) for share in (subtract(Decimal(1), gap), gap.copy_abs()))
+        rule = f"The weights of a plan's components add up to 100 %; these add up to {found} %."
+        remedy = f"{'Raise' if gap > 0 else 'Lower'} one weight by {missing} %."
+        raise WeightsDoNotAddUp(rule, field="components", remedy=remedy)
 
 
 def check_factor(factor: Decimal, largest: Decimal, field: str) -> None:
     """Raises FactorOutOfRange unless 0 <= factor <= largest [ratio]."""
     if not 0 <= factor <= largest:
-        raise FactorOutOfRange(
-            f"A factor lies between 0 and {plain(largest)}; this is {plain(factor)}.",
-            field=field, remedy="Correct it, or raise the policy largest_factor.",
-        )  # fmt: skip
+        rule = f"A factor lies between 0 and {plain(largest)}; this is {plain(factor)}."
+        raise FactorOutOfRange(rule, field=field, remedy="Correct it, or raise the policy largest_factor.")
 
 
 def check_fixed(plan: Plan, others: Iterable[tuple[str, str]]) -> None:
@@ -104,15 +105,12 @@ def check_fixed(plan: Plan, others: Iterable[tuple[str, str]]) -> None:
 def _check_component(component: Component, largest_factor: Decimal, field: str) -> None:
     reading = component.driver.kind == "reading"
     if reading != (component.driver.subject is not None):
-        raise DriverSubject(
-            "A reading is about a subject." if reading else "A score has no subject: its goal has an owner.",
-            field=f"{field}.driver.subject", remedy="Add it, like unit:sales." if reading else "Leave it out.",
-        )  # fmt: skip
+        rule = "A reading is about a subject." if reading else "A score has no subject: its goal has an owner."
+        remedy = "Add it, like unit:sales." if reading else "Leave it out."
+        raise DriverSubject(rule, field=f"{field}.driver.subject", remedy=remedy)
     if component.weight <= 0:
-        raise WeightNotPositive(
-            f"The weight of a component is above 0; this is {plain(component.weight)}.",
-            field=f"{field}.weight", remedy="Give it a weight, or leave the component out.",
-        )  # fmt: skip
+        rule = f"The weight of a component is above 0; this is {plain(component.weight)}."
+        raise WeightNotPositive(rule, field=f"{field}.weight", remedy="Give it a weight, or leave the component out.")
     check_factor(component.factor, largest_factor, f"{field}.factor")
     _check_cap(component.cap, f"{field}.cap")
     try:
@@ -125,15 +123,3 @@ def _check_component(component: Component, largest_factor: Decimal, field: str) 
 def _check_cap(cap: Decimal | None, field: str) -> None:
     if cap is not None and cap < 0:
         raise CapNegative(f"A cap is 0 or more; this is {plain(cap)}.", field=field)
-
-
-def _check_weights(plan: Plan) -> None:
-    found = total(component.weight for component in plan.components)
-    if found == 1:
-        return
-    gap = subtract(Decimal(1), found)
-    raise WeightsDoNotAddUp(
-        f"The weights of a plan's components add up to 100 %; these add up to {plain(found.scaleb(2))} %.",
-        field="components",
-        remedy=f"{'Raise' if gap > 0 else 'Lower'} one weight by {plain(gap.copy_abs().scaleb(2))} %.",
-    )

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from services.reviews.cases import store
-from services.reviews.cases.rules import due_at
-from services.reviews.policies import policy
 from shared.contracts.base import Tick
 from shared.contracts.goals import DecisionApplied, DecisionRefused, DeviationFound
 from shared.contracts.reviews import CaseClosed, CaseEscalated, CaseOpened
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.organisation import superior
 from shared.service import Received
+
+from ..policies import policy
+from . import store
+from .rules import due_at
 
 
 def deviations_found(uow: UnitOfWork, events: Sequence[Received]) -> None:

@@ -6,10 +6,6 @@ from urllib.parse import quote
 
 from fastapi import Path, Query
 
-from services.reviews.cases import store
-from services.reviews.cases.handlers import close
-from services.reviews.cases.rules import after_plan, check_decision, check_open, fate_of
-from services.reviews.cases.schemas import CaseInFull, CaseView, NewDecision, NewPlan, Status
 from shared.contracts.base import Code, PeriodLabel
 from shared.contracts.reviews import DecisionMade, RectificationPlanned
 from shared.errors import Forbidden, NotFound
@@ -17,6 +13,11 @@ from shared.http.context import Context, RequestContext
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
 from shared.organisation import manages
+
+from . import store
+from .handlers import close
+from .rules import after_plan, check_decision, check_open, fate_of
+from .schemas import CaseInFull, CaseView, NewDecision, NewPlan, Status
 
 SEES_ALL = frozenset({"admin", "strategist", "analyst", "auditor"})
 router = Router(tags=["cases"])

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.reviews.cases.rules import DecisionKind
 from shared.contracts.goals import DeviationFound
 from shared.contracts.reviews import RectificationPlanned
 from shared.numbers import DecimalString
+
+from .rules import DecisionKind
 
 Status = Literal["open", "planned", "escalated", "closed"]
 Words = Annotated[str, Field(min_length=1, max_length=4000)]
