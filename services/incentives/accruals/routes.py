@@ -1,5 +1,6 @@
 """Accruals over HTTP: of a person, of a unit, why, and what a change did."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated, Any
@@ -16,16 +17,16 @@ from shared.http.paging import Paging
 from shared.http.routing import Router
 from shared.numbers import add, multiply, subtract
 from shared.organisation import subtree
-from shared.periods import Period, days
+from shared.periods import days
 
 from ..access import require_visible
 from ..assignments.rules import last_day
 from ..drivers.routes import Kind, driver_view
 from ..drivers.store import moved_by
 from ..plans.rules import DriverKey, DriverSubject
-from . import schemas, store
+from . import schemas
 from .rules import Accrual, Part, payable
-from .store import PlanInPeriod
+from .store import Book, PlanInPeriod, book
 
 router = Router(tags=["accruals"])
 InPeriod = Annotated[PeriodLabel, Query(examples=["2025-Q1"])]
@@ -35,24 +36,24 @@ class NotInPlan(NotFound):
     """The person has no assignment in that plan and period, or the plan pays for another kind of period."""
 
 
-def _visible_period(context: RequestContext, label: str, subject: str) -> Period:
-    """The period, where the caller may see the subject's amounts as on its last day."""
+def _visible_book(context: RequestContext, label: str, subject: str) -> Book:
+    """The book of a period, where the caller may see the subject's amounts as on its last day."""
     context.require_reader()
-    when = store.period_named(context.uow, context.company, label)
-    require_visible(context, subject, last_day(when))
-    return when
+    found = book(context.uow, context.company, label)
+    require_visible(context, subject, last_day(found.period))
+    return found
 
 
 @router.get("/people/{code}/accruals", operation_id="listPersonAccruals", summary="What a person would be entitled to")
 def list_person_accruals(context: Context, code: Code, period: InPeriod) -> schemas.PersonAccruals:
     """Every plan the person is assigned to that pays for this kind of period, as if the period closed now."""
-    when = _visible_period(context, period, f"person:{code}")
-    parts = store.parts_of(context.uow, context.company, code, when)
+    source = _visible_book(context, period, f"person:{code}")
+    parts = source.parts(code)
     if not parts:
         require(context.uow, Person, context.company, code)
-    plans = store.plans_of(context.uow, context.company, when, parts.keys())
+    plans = source.plans(parts.keys())
     views = [_view(context, code, plans[plan], parts[plan], plans[plan].accrual(parts[plan])) for plan in plans]
-    return schemas.PersonAccruals(person=code, period=when.label, accruals=views)
+    return schemas.PersonAccruals(person=code, period=source.period.label, accruals=views)
 
 
 @router.get("/people/{code}/accruals/explanation", operation_id="explainAccrual", summary="Why it is this amount")
@@ -60,14 +61,12 @@ def explain_accrual(
     context: Context, code: Code, period: InPeriod, plan: Annotated[Code, Query()]
 ) -> schemas.Explanation:
     """Every step from driver value to amount, with the versions used and links down to the scores and readings."""
-    when = _visible_period(context, period, f"person:{code}")
-    parts = store.parts_of(context.uow, context.company, code, when).get(plan)
-    found = store.plans_of(context.uow, context.company, when, [plan]).get(plan)
+    source = _visible_book(context, period, f"person:{code}")
+    parts, found = source.parts(code).get(plan), source.plans([plan]).get(plan)
     if not parts or not found:
-        raise NotInPlan(
-            f"{code} has no part in a plan {plan!r} that pays for {when.label}.", field="plan",
-            remedy=f"List what there is with GET /incentives/v1/people/{code}/accruals?period={when.label}.",
-        )  # fmt: skip
+        rule = f"{code} has no part in a plan {plan!r} that pays for {period}."
+        remedy = f"List what there is with GET /incentives/v1/people/{code}/accruals?period={period}."
+        raise NotInPlan(rule, field="plan", remedy=remedy)
     result = found.accrual(parts)
     view = _view(context, code, found, parts, result)
     components = [
@@ -124,16 +123,16 @@ def _line(found: PlanInPeriod, number: int, amount: Decimal | None) -> schemas.L
 def list_unit_accruals(context: Context, page: Paging, code: Code, period: InPeriod) -> schemas.UnitAccruals:
     """The people of the unit and below as on the period's last day; the totals cover all pages."""
     uow, company = context.uow, context.company
-    when = _visible_period(context, period, f"unit:{code}")
-    require(uow, Unit, company, code, last_day(when))
-    subjects = subtree(uow, company, code, last_day(when))
-    people = [subject.removeprefix("person:") for subject in subjects if subject.startswith("person:")]
-    plans = store.plans_of(uow, company, when)
-    rows = store.bases(uow, company, people, list(plans), when, page.after or ("", ""), page.fetch)
+    source = _visible_book(context, period, f"unit:{code}")
+    day, plans = last_day(source.period), source.plans()
+    require(uow, Unit, company, code, day)
+    below = subtree(uow, company, code, day)
+    people = [subject.removeprefix("person:") for subject in below if subject.startswith("person:")]
+    rows = source.bases(people, list(plans), after=page.after or ("", ""), limit=page.fetch)
     lines = [schemas.PersonTotal(**_total(r.person, plans[r.plan], _payable(plans[r.plan], r.basis))) for r in rows]
     shown = page.of(lines, lambda item: [item.person, item.plan])
-    totals = _totals(store.basis_counts(uow, company, people, list(plans), when), plans)
-    return schemas.UnitAccruals(**dict(shown), unit=code, period=when.label, totals=totals)
+    totals = _totals(source.basis_counts(people, list(plans)), plans)
+    return schemas.UnitAccruals(**dict(shown), unit=code, period=source.period.label, totals=totals)
 
 
 def _payable(found: PlanInPeriod, basis: Decimal) -> Decimal | None:
@@ -141,9 +140,9 @@ def _payable(found: PlanInPeriod, basis: Decimal) -> Decimal | None:
     return None if factor is None else payable(basis, found.plan, factor, days(found.period))
 
 
-def _totals(rows: Any, plans: dict[str, PlanInPeriod]) -> list[schemas.PlanTotal]:
+def _totals(rows: Sequence[Any], plans: dict[str, PlanInPeriod]) -> list[schemas.PlanTotal]:
     totals: dict[str, schemas.PlanTotal] = {}
-    for row in sorted(rows, key=lambda row: row.plan):
+    for row in rows:
         found, each = plans[row.plan], _payable(plans[row.plan], row.basis)
         total = totals.setdefault(row.plan, schemas.PlanTotal(
             plan=row.plan, plan_version=found.version, currency=found.plan.currency, people=0,
@@ -170,19 +169,17 @@ def list_effects(
     `before` and `after` are this one change with all other drivers as they are now.
     """
     context.require_reader()
-    uow, company = context.uow, context.company
     if kind == "reading" and subject is None:
         raise DriverSubject("A reading is about a subject.", field="subject", remedy="Add it, like unit:sales.")
-    when = store.period_named(uow, company, period)
+    source = book(context.uow, context.company, period)
     if person is not None:
-        require_visible(context, f"person:{person}", last_day(when))
+        require_visible(context, f"person:{person}", last_day(source.period))
     key = DriverKey(kind, code, subject or "" if kind == "reading" else "")
-    row = moved_by(uow, company, key, when.label, version)
+    row = moved_by(context.uow, context.company, key, source.period.label, version)
     if row is None:
         return schemas.Effects(driver=None, before=None, after=None, plans=[], person=[])
-    before, after = (store.plans_of(uow, company, when, instead={key: value}) for value in (row.before, row.value))
-    people = store.people_in(uow, company, list(after), when)
-    parts = store.parts_of(uow, company, person, when) if person else {}
+    before, after = (source.plans(instead={key: value}) for value in (row.before, row.value))
+    people, parts = source.people_in(list(after)), source.parts(person) if person else {}
     plans, own = [], []
     for plan, now in after.items():
         was = before[plan]

@@ -56,39 +56,78 @@ class PlanInPeriod:
         return accrual(self.plan, self.payout, parts, days(self.period))
 
 
-def period_named(uow: UnitOfWork, company: str, label: str) -> Period:
-    """The period in the company's calendar. Raises CalendarUnknown, PeriodInvalid."""
+@dataclass(frozen=True)
+class Book:
+    """What a company's accruals in a period are made from."""
+
+    uow: UnitOfWork
+    company: str
+    period: Period
+
+    def plans(
+        self, codes: Collection[str] | None = None, instead: Mapping[DriverKey, Decimal | None] | None = None
+    ) -> dict[str, PlanInPeriod]:
+        """The plans that pay for the period, by code, with their payout factors; each curve is evaluated once.
+
+        Args:
+            instead: driver values to take in place of the latest, to see what a change did.
+        """
+        uow, company, period = self.uow, self.company, self.period
+        plans = plans_paying(uow, company, period, codes)
+        keys = {DriverKey.of(component.driver) for found in plans.values() for component in found.content.components}
+        drivers = latest_drivers(uow, company, sorted(keys), period.label)
+        values = {key: _value(key, drivers.get(key), period.label) for key in keys}
+        values |= {key: (value, "There was no value before.") for key, value in (instead or {}).items()}
+        partial = policy(uow, company, "incomplete_total", last_day(period)) == "partial"
+        return {
+            code: PlanInPeriod(code, p.version, p.content, period, drivers, payout(p.content, values, partial=partial))
+            for code, p in plans.items()
+        }
+
+    def parts(self, person: str) -> dict[str, list[Part]]:
+        """A person's assignments that count, by plan."""
+        found: dict[str, list[Part]] = {}
+        for row in self._rows(
+            "SELECT plan, code, version, amount, share, factor, starts, ends FROM assignment "
+            f"WHERE {_COUNTS} AND person = :person ORDER BY plan, starts, code", person=person
+        ):  # fmt: skip
+            eligible = eligible_days(row.starts, row.ends, self.period)
+            part = Part(row.code, row.version, row.amount, row.share, row.factor, eligible)
+            found.setdefault(row.plan, []).append(part)
+        return found
+
+    def bases(
+        self, people: Sequence[str], plans: Sequence[str], *, after: Sequence[str], limit: int
+    ) -> Sequence[Any]:  # fmt: skip
+        """Person, plan and basis of some people, by person and plan."""
+        return self._rows(
+            f"{_BASES} AND (person, plan) > (:person, :plan) GROUP BY person, plan ORDER BY person, plan LIMIT :limit",
+            people=people, plans=plans, person=after[0], plan=after[1], limit=limit,
+        )  # fmt: skip
+
+    def basis_counts(self, people: Sequence[str], plans: Sequence[str]) -> Sequence[Any]:
+        """How many people have each basis in each plan: a total needs one rounding per basis, not per person."""
+        each = f"({_BASES} GROUP BY person, plan) AS each"
+        sql = f"SELECT plan, basis, count(*) AS people FROM {each} GROUP BY plan, basis ORDER BY plan"
+        return self._rows(sql, people=people, plans=plans)
+
+    def people_in(self, plans: Sequence[str]) -> dict[str, int]:
+        """How many people each plan has."""
+        sql = f"SELECT plan, count(DISTINCT person) AS people FROM assignment WHERE {_COUNTS} AND plan = ANY(:plans)"
+        return {row.plan: row.people for row in self._rows(f"{sql} GROUP BY plan", plans=plans)}
+
+    def _rows(self, sql: str, **more: Any) -> Sequence[Any]:
+        return self.uow.rows(sql, company=self.company, first=self.period.start, last=last_day(self.period), **more)
+
+
+def book(uow: UnitOfWork, company: str, label: str) -> Book:
+    """The book of a period in the company's calendar. Raises CalendarUnknown, PeriodInvalid."""
     found = in_force(uow, Company, company, "company", date.max)
     if found is None:
         rule = "The company's calendar is not known here yet."
         raise CalendarUnknown(rule, remedy="Define it with PUT /goals/v1/companies/company.")
-    return parse_period(Calendar(found.content.time_zone, found.content.fiscal_year_start_month), label)
-
-
-def plans_of(
-    uow: UnitOfWork,
-    company: str,
-    period: Period,
-    codes: Collection[str] | None = None,
-    instead: Mapping[DriverKey, Decimal | None] | None = None,
-) -> dict[str, PlanInPeriod]:
-    """The plans that pay for a period, by code, with their payout factors; each curve is evaluated once.
-
-    Args:
-        instead: driver values to take in place of the latest, to see what a change did.
-    """
-    plans = plans_paying(uow, company, period, codes)
-    keys = {DriverKey.of(component.driver) for found in plans.values() for component in found.content.components}
-    drivers = latest_drivers(uow, company, sorted(keys), period.label)
-    values = {key: _value(key, drivers.get(key), period.label) for key in keys}
-    values |= {key: (value, "There was no value before.") for key, value in (instead or {}).items()}
-    partial = policy(uow, company, "incomplete_total", last_day(period)) == "partial"
-    return {
-        code: PlanInPeriod(
-            code, found.version, found.content, period, drivers, payout(found.content, values, partial=partial)
-        )
-        for code, found in plans.items()
-    }
+    calendar = Calendar(found.content.time_zone, found.content.fiscal_year_start_month)
+    return Book(uow, company, parse_period(calendar, label))
 
 
 def _value(key: DriverKey, row: Any, period: str) -> tuple[Decimal | None, str | None]:
@@ -97,49 +136,3 @@ def _value(key: DriverKey, row: Any, period: str) -> tuple[Decimal | None, str |
     if key.kind == "reading":
         return None, f"No reading of {key.code} for {key.subject} in {period} has come."
     return None, f"No score of the {key.kind} {key.code} for {period} has come."
-
-
-def parts_of(uow: UnitOfWork, company: str, person: str, period: Period) -> dict[str, list[Part]]:
-    """A person's assignments that count in a period, by plan."""
-    rows = uow.rows(
-        f"SELECT plan, code, version, amount, share, factor, starts, ends FROM assignment WHERE {_COUNTS} "
-        "AND person = :person ORDER BY plan, starts, code",
-        company=company, person=person, first=period.start, last=last_day(period),
-    )  # fmt: skip
-    found: dict[str, list[Part]] = {}
-    for row in rows:
-        eligible = eligible_days(row.starts, row.ends, period)
-        found.setdefault(row.plan, []).append(Part(row.code, row.version, row.amount, row.share, row.factor, eligible))
-    return found
-
-
-def bases(
-    uow: UnitOfWork, company: str, people: Sequence[str], plans: Sequence[str], period: Period,
-    after: Sequence[str], limit: int,
-) -> Sequence[Any]:  # fmt: skip
-    """Person, plan and basis of some people, by person and plan."""
-    return uow.rows(
-        f"{_BASES} AND (person, plan) > (:person, :plan) GROUP BY person, plan ORDER BY person, plan LIMIT :limit",
-        company=company, people=people, plans=plans, first=period.start, last=last_day(period), person=after[0],
-        plan=after[1], limit=limit,
-    )  # fmt: skip
-
-
-def basis_counts(
-    uow: UnitOfWork, company: str, people: Sequence[str], plans: Sequence[str], period: Period
-) -> Sequence[Any]:
-    """How many people have each basis in each plan: the total needs one rounding per distinct basis, not per person."""
-    return uow.rows(
-        f"SELECT plan, basis, count(*) AS people FROM ({_BASES} GROUP BY person, plan) AS each GROUP BY plan, basis",
-        company=company, people=people, plans=plans, first=period.start, last=last_day(period),
-    )  # fmt: skip
-
-
-def people_in(uow: UnitOfWork, company: str, plans: Sequence[str], period: Period) -> dict[str, int]:
-    """How many people each plan has in a period."""
-    rows = uow.rows(
-        f"SELECT plan, count(DISTINCT person) AS people FROM assignment WHERE {_COUNTS} AND plan = ANY(:plans) "
-        "GROUP BY plan",
-        company=company, plans=plans, first=period.start, last=last_day(period),
-    )  # fmt: skip
-    return {row.plan: row.people for row in rows}
