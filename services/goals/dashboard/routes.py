@@ -24,6 +24,7 @@ from ..scores import store
 from ..scores.book import settings_book
 from ..scores.routes import Published, ScoreView
 from ..scores.rules import ONE_DAY
+from ..scores.store import Score
 
 router = Router(tags=["dashboard"])
 
@@ -104,27 +105,26 @@ def _lines(uow: UnitOfWork, company: str, codes: Iterable[str], day: date) -> li
     book = settings_book(uow, company, codes)
     assert book is not None, "the calendar was there a moment ago"
     found = store.latest_scores(uow, company, {f"goal:{code}" for code in book.goals}, (day, day + ONE_DAY))
-    scores = {(score.code, score.period): ScoreView.model_validate(score) for score in found}
-    actuals = {(score.code, score.period): score.actual for score in found}
+    scores = {(score.code, score.period): score for score in found}
     heads: dict[str, str | None] = {}
     lines = []
     for code in sorted(book.goals):
         period = period_of(book.calendar, book.goals[code][-1].content.period, day)
-        place = code, period.label
-        if now := standing(book, code, period, actuals.get(place), day):
+        score = scores.get((code, period.label))
+        if now := standing(book, code, period, score.actual if score else None, day):
             owner = owner_of(now.goal)
             if owner not in heads:
                 heads[owner] = head(uow, company, owner, day)
-            lines.append(_line(code, owner, heads[owner], now, scores.get(place)))
+            lines.append(_line(code, owner, heads[owner], now, score))
     return lines
 
 
-def _line(code: str, owner: str, responsible: str | None, now: Standing, score: ScoreView | None) -> DashboardLine:
+def _line(code: str, owner: str, responsible: str | None, now: Standing, score: Score | None) -> DashboardLine:
     return DashboardLine(
         goal=code, name=now.goal.name, owner=owner, responsible=responsible, period=now.period.label,
         target=now.due, period_target=now.target.value if now.target else None, shortfall=now.shortfall, gap=now.gap,
         alert=now.deviates, over_fulfilled=now.gap is not None and now.gap < 0,
-        current=score and score.actual, score=score and score.score, qualified=score.qualified if score else [],
+        current=score and score.actual, score=score and score.score, qualified=list(score.qualified) if score else [],
         reason=score.reason if score else "There is no data for this period.",
-        explanation=score and score.explanation,
+        explanation=score and ScoreView.model_validate(score).explanation,
     )  # fmt: skip

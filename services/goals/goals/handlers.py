@@ -113,8 +113,7 @@ def goal_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
             store.depend(uow, event.company, node, sources)
         if goal.parent:
             store.depend(uow, event.company, f"goal:{goal.parent}", {node})
-        above = store.upward(uow, event.company, [node])
-        marked.nodes |= {node} | {target for source, target in above if source == node}
+        marked.nodes |= {node} | {above for source, above in store.upward(uow, event.company, [node]) if source == node}
 
 
 def target_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:

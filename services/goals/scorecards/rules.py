@@ -28,9 +28,8 @@ def check_lines(lines: Sequence[ScorecardLine]) -> None:
         raise GoalTwice(f"A goal stands on a scorecard once; {twice[0]} is there twice.", field="lines")
     for number, line in enumerate(lines):
         if line.weight <= 0:
-            raise WeightNotPositive(
-                "A weight is more than 0.", field=f"lines.{number}.weight", remedy="Leave the line out."
-            )
+            field = f"lines.{number}.weight"
+            raise WeightNotPositive("A weight is more than 0.", field=field, remedy="Leave the line out.")
     weights = total(line.weight for line in lines)
     if weights != 1:
         missing = subtract(Decimal(1), weights)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
+from sqlalchemy import Row
+
 from shared.configuration import Recorded, latest
 from shared.contracts.goals import Company, Goal, GoalsPolicy, Scorecard, Target
 from shared.contracts.metrics import Metric
@@ -18,7 +20,7 @@ from ..policies import BY_CODE
 from . import store
 from .dirty import Dirty, ReadingKey
 from .rules import ONE_DAY, Direction, TargetInForce, TargetVersion, target_of
-from .store import Reading, Score
+from .store import Score
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Book:
     policies: dict[str, list[Recorded[GoalsPolicy]]] = field(default_factory=dict)
     above: dict[str, set[str]] = field(default_factory=dict)
     below: dict[str, set[str]] = field(default_factory=dict)
-    readings: dict[ReadingKey, Reading] = field(default_factory=dict)
+    readings: dict[ReadingKey, Row[Any]] = field(default_factory=dict)
     scores: dict[str, dict[str, Score]] = field(default_factory=dict)
     values: dict[tuple[str, int], Any] = field(default_factory=dict)
 

@@ -101,13 +101,12 @@ def attainment(actual: Decimal, target: Decimal, direction: Direction) -> Attain
     >>> attainment(Decimal(12), Decimal(15), "lower").value
     Decimal('1.25')
     """
-    upward = direction in _UPWARD
     if direction in ("at_least", "at_most") or target == 0:
-        margin = subtract(actual, target) if upward else subtract(target, actual)
+        margin = subtract(ZERO, shortfall(actual, target, direction))
         return Attainment(ONE if margin >= 0 else ZERO, margin >= 0, margin)
     if target < 0:
         return Attainment(subtract(ONE, gap(actual, target, direction)))
-    if upward:
+    if direction == "higher":
         return Attainment(divide(actual, target))
     return Attainment(divide(target, actual) if actual > 0 else None)
 

@@ -6,25 +6,14 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
+from sqlalchemy import Row
+
 from shared.contracts.metrics import ReadingChanged
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.numbers import plain, published
 
 from .dirty import ReadingKey
 from .rules import Scored
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The latest known version of a reading."""
-
-    metric: str
-    subject: str
-    period: str
-    version: int
-    value: Decimal | None
-    reason: str | None
-    qualified: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +34,7 @@ COLUMNS = tuple(field.name for field in fields(Score))
 SELECT = f"SELECT {', '.join(f's.{column}' for column in COLUMNS)} FROM score s"
 # Without what only explains: it is most of a row, and nothing is computed from it.
 _FIGURES = f"SELECT {', '.join(f's.{column}' for column in COLUMNS if column not in ('inputs', 'parts'))} FROM score s"
-_READING = f"SELECT {', '.join(f'r.{field.name}' for field in fields(Reading))} FROM reading_copy r"
+_READING = "SELECT r.* FROM reading_copy r"
 
 
 def keep_readings(uow: UnitOfWork, company: str, events: Iterable[ReadingChanged]) -> None:
@@ -63,8 +52,8 @@ def keep_readings(uow: UnitOfWork, company: str, events: Iterable[ReadingChanged
 
 def readings(
     uow: UnitOfWork, company: str, exact: Collection[ReadingKey], whole: Collection[tuple[str, str]]
-) -> dict[ReadingKey, Reading]:
-    """Some readings, and those of all periods of some (metric, subject)."""
+) -> dict[ReadingKey, Row[Any]]:
+    """The rows of some readings, and of all periods of some (metric, subject)."""
     rows = uow.rows(
         f"{_READING} JOIN unnest(CAST(:m AS text[]), CAST(:s AS text[]), CAST(:p AS text[])) AS wanted (m, s, p) "
         "ON r.metric = m AND r.subject = s AND r.period = p WHERE r.company = :company "
@@ -73,7 +62,7 @@ def readings(
         company=company, m=[key[0] for key in exact], s=[key[1] for key in exact], p=[key[2] for key in exact],
         wm=[key[0] for key in whole], ws=[key[1] for key in whole],
     )  # fmt: skip
-    return {(row.metric, row.subject, row.period): Reading(*tuple(row)) for row in rows}
+    return {(row.metric, row.subject, row.period): row for row in rows}
 
 
 def latest_scores(
