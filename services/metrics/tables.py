@@ -102,7 +102,7 @@ Table(
     Column("added", BigInteger, nullable=False), Column("removed", BigInteger),
     Index("ix_observation_event", "company", "partition", "pos"),
     Index("ix_observation_cell", "company", "metric", "subject", "day"),
-    Index("ix_observation_key", "company", "metric", "key", postgresql_where=text("removed IS NULL AND key IS NOT NULL")),
+    Index("ix_observation_key", "company", "key", postgresql_where=text("removed IS NULL AND key IS NOT NULL")),
     Index("ix_observation_document", "company", "document",
           postgresql_where=text("removed IS NULL AND document IS NOT NULL")),
     Index("ix_observation_unmatched", "company", "metric", "id",

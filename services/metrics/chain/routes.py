@@ -114,7 +114,7 @@ def compare_nodes(context: Context, period: PeriodText) -> list[Ranked]:
 
 @router.get("/nodes/{code}/readings", operation_id="getNodeReading", summary="A node's reading of a period")
 def get_node_reading(
-    context: Context, code: Code, period: PeriodText, version: Annotated[int | None, Query(ge=1)] = None
+    context: Context, code: Code, period: PeriodText, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
 ) -> NodeReading:
     return _shown(context, code, store.of_period(context.uow, context.company, code, period, version))[0]
 

@@ -29,6 +29,7 @@ from services.metrics.readings.rules import Definitions, Tree
 from shared.contracts.metrics import Metric
 from shared.database.unit_of_work import UnitOfWork
 from shared.numbers import plain
+from shared.periods import FIRST_YEAR, LAST_YEAR
 from shared.service import Received
 
 Place = tuple[int, int]
@@ -80,6 +81,8 @@ def _observed(found: Definitions, tree: Tree, event: EventFacts, fact: Fact) -> 
         return f"metric:{fact.metric}"
     if metric.formula:
         return _fault(fact, "metric", f"{fact.metric} is derived by a formula: no observation feeds it")
+    if not FIRST_YEAR + 2 <= fact.day.year <= LAST_YEAR - 2:  # formulas look a year back, and ripple into the next
+        return _fault(fact, "time", f"the year {fact.day.year} is a typing error: years are 1902 to 2197")
     if fact.effect not in ("retract", "open"):  # these never count themselves, so whom they are about decides nothing
         unknown = tree.path(fact.subject, fact.day)[1]
         if unknown is not None:

@@ -56,7 +56,8 @@ def of_documents(uow: UnitOfWork, company: str, documents: Collection[str]) -> l
         return []
     return _stored(
         uow.rows(
-            _SELECT + "WHERE o.company = :company AND o.document = ANY(:documents) AND o.removed IS NULL",
+            _SELECT + "WHERE o.company = :company AND o.document = ANY(:documents) AND o.document IS NOT NULL "
+            "AND o.removed IS NULL",
             company=company, documents=sorted(documents),
         )
     )  # fmt: skip
@@ -66,13 +67,15 @@ def of_keys(uow: UnitOfWork, company: str, keys: Collection[tuple[str, str]]) ->
     """Everything that stands under (metric, key)."""
     if not keys:
         return []
-    return _stored(
+    # By key alone, as the index has it: without fresh statistics the planner takes any other index for as good.
+    found = _stored(
         uow.rows(
-            _SELECT + f"JOIN {records('metric text, key text', 'k')} ON o.metric = k.metric AND o.key = k.key "
-            "WHERE o.company = :company AND o.removed IS NULL",
-            company=company, rows=records.of(("metric", "key"), keys),
+            _SELECT + "WHERE o.company = :company AND o.key = ANY(:keys) AND o.key IS NOT NULL "
+            "AND o.removed IS NULL",
+            company=company, keys=sorted({key for _, key in keys}),
         )
     )  # fmt: skip
+    return [stored for stored in found if (stored[1].metric, stored[1].key) in keys]
 
 
 def of_metrics(

@@ -194,7 +194,7 @@ def explain_reading(
     metric: MetricCode,
     subject: Subject,
     period: PeriodText,
-    version: Annotated[int | None, Query(ge=1, description="Default: the latest.")] = None,
+    version: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Default: the latest.")] = None,
 ) -> Explanation:
     """A base reading down to its observations and their events, a page at a time; a derived one to its inputs."""
     require_visible(context, subject)

@@ -173,16 +173,17 @@ def refresh_extremes(uow: UnitOfWork, company: str, keys: Collection[CellKey]) -
     if not keys:
         return
     rows = [{"metric": m, "subject": s, "day": d, "dims": dims} for m, s, d, dims in sorted({key[:4] for key in keys})]
+    # An aggregate of its own for each cell, so that the planner looks each up, whatever its statistics say.
     uow.run(
-        "UPDATE cell SET minimum = f.minimum, maximum = f.maximum, last = f.last FROM ("
-        "SELECT r.metric, r.subject, r.day, r.dims, min(o.value) AS minimum, max(o.value) AS maximum, "
+        "UPDATE cell SET minimum = f.minimum, maximum = f.maximum, last = f.last "
+        f"FROM {records('metric text, subject text, day date, dims text', 'r')}, LATERAL ("
+        "SELECT min(o.value) AS minimum, max(o.value) AS maximum, "
         "(array_agg(o.value ORDER BY o.at DESC, o.revision DESC, o.event_time DESC, o.source DESC, o.event_id DESC, "
-        "o.mapping DESC, o.item DESC, o.rule DESC))[1] AS last "
-        f"FROM {records('metric text, subject text, day date, dims text', 'r')} "
-        "JOIN observation o ON o.company = :company AND o.metric = r.metric AND o.subject = r.subject "
-        "AND o.day = r.day AND o.dims = r.dims AND o.removed IS NULL AND o.state = 'counts' GROUP BY 1, 2, 3, 4) f "
-        "WHERE cell.company = :company AND cell.metric = f.metric AND cell.subject = f.subject AND cell.day = f.day "
-        "AND cell.dims = f.dims",
+        "o.mapping DESC, o.item DESC, o.rule DESC))[1] AS last FROM observation o "
+        "WHERE o.company = :company AND o.metric = r.metric AND o.subject = r.subject AND o.day = r.day "
+        "AND o.dims = r.dims AND o.removed IS NULL AND o.state = 'counts') f "
+        "WHERE cell.company = :company AND cell.metric = r.metric AND cell.subject = r.subject AND cell.day = r.day "
+        "AND cell.dims = r.dims",
         company=company, rows=records.text(rows),
     )  # fmt: skip
 
