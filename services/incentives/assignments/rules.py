@@ -118,8 +118,9 @@ def with_span(spans: Iterable[Span], new: Span) -> list[Span]:
     """The spans after `new` was recorded: it replaces what began on the same day, and ends what was in force."""
 
     def after(span: Span) -> Span:
-        in_force = span.effective_from < new.effective_from and new.effective_from < (span.until or date.max)
-        return replace(span, until=new.effective_from) if span.code == new.code and in_force else span
+        open_then = span.until is None or span.until > new.effective_from
+        ends = span.code == new.code and span.effective_from < new.effective_from and open_then
+        return replace(span, until=new.effective_from) if ends else span
 
     return [new, *(after(s) for s in spans if (s.code, s.effective_from) != (new.code, new.effective_from))]
 
