@@ -14,7 +14,10 @@ Code = Annotated[
 MetricCode = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,79}$"),
-    Field(description="A metric's code, usable as a name in formulas: lower-case letters, digits, underscore."),
+    Field(
+        description="A metric's code, usable as a name in formulas: lower-case letters, digits, underscore.",
+        examples=["revenue"],
+    ),
 ]
 Subject = Annotated[
     str,
@@ -64,7 +67,9 @@ class Configuration(Contract):
 class Policy(Configuration):
     """A dated value of a parameter. Each service has its own subclass."""
 
-    value: str = Field(max_length=2000, description="Decimal text, one of its words, or JSON, as the policy says.")
+    value: str = Field(
+        max_length=2000, description="Decimal text, one of its words, or JSON, as the policy says.", examples=["0.1"]
+    )
     meaning: str | None = Field(default=None, max_length=500, description="For a parameter of the company's own.")
     unit: str | None = Field(default=None, max_length=40, description="For a parameter of the company's own.")
     source: str | None = Field(default=None, max_length=500, description="Where the value comes from.")

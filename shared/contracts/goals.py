@@ -9,7 +9,7 @@ from pydantic import Field
 from shared.contracts.base import Citation, Code, Configuration, Contract, MetricCode, PeriodLabel, Policy, Subject
 from shared.numbers import DecimalString
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Sales East"])]
 Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages: `zh-CN` …")]
 
 

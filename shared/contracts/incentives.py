@@ -9,7 +9,7 @@ from pydantic import Field
 from shared.contracts.base import Citation, Code, Configuration, Contract, PeriodLabel, Policy, Subject
 from shared.numbers import DecimalString
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Sales East"])]
 
 
 class Driver(Contract):
@@ -44,7 +44,7 @@ class Plan(Configuration):
     KIND, OWNER = "plans", "incentives"
     name: Name
     period: Literal["month", "quarter", "half_year", "year"]
-    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", examples=["CNY"])
     components: list[Component] = Field(min_length=1, max_length=20)
     factor: DecimalString = Field(default=Decimal(1), description="Team factor [ratio].")
     cap: DecimalString | None = Field(default=None, description="Highest payout as a share of the amount [ratio].")

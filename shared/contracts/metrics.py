@@ -12,7 +12,7 @@ from shared.numbers import DecimalString
 Expression = Annotated[
     str, Field(min_length=1, max_length=2000, description="An expression over the event; see docs/mappings.md.")
 ]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Sales East"])]
 Labels = Annotated[dict[str, str], Field(default_factory=dict, description="Names in other languages: `zh-CN` …")]
 Kind = Literal["day", "week", "month", "quarter", "half_year", "year"]
 
@@ -22,7 +22,12 @@ class Source(Configuration):
 
     KIND, OWNER = "sources", "metrics"
     name: Name
-    uri: str = Field(min_length=1, max_length=500, description="The CloudEvents `source` of its events.")
+    uri: str = Field(
+        min_length=1,
+        max_length=500,
+        description="The CloudEvents `source` of its events.",
+        examples=["urn:example:erp"],
+    )
 
 
 class Metric(Configuration):
@@ -59,7 +64,9 @@ class ObservationRule(Contract):
     unit: Expression | None = Field(
         default=None, description="Unit of measure or currency of the value; default: the metric's. Converted to it."
     )
-    subject: Expression = Field(description="Whom it is about, as text: `unit:CODE` or `person:CODE`.")
+    subject: Expression = Field(
+        description="Whom it is about, as text: `unit:CODE` or `person:CODE`.", examples=["concat('unit:', data.plant)"]
+    )
     time: Expression | None = Field(default=None, description="Business time; default: the event's time.")
     key: Expression | None = Field(
         default=None, description="Business key: of several observations of one key the latest revision counts."
@@ -81,7 +88,9 @@ class Mapping(Configuration):
 
     KIND, OWNER = "mappings", "metrics"
     name: Name
-    event_type: str = Field(min_length=1, max_length=300, description="The CloudEvents `type` it takes.")
+    event_type: str = Field(
+        min_length=1, max_length=300, description="The CloudEvents `type` it takes.", examples=["invoice-posted"]
+    )
     source: str | None = Field(default=None, description="Takes only events of this CloudEvents `source`.")
     when: Expression | None = Field(default=None, description="Takes only events for which this is true.")
     for_each: Expression | None = Field(default=None, description="A list in the event; its members are named `item`.")
@@ -95,8 +104,8 @@ class Conversion(Configuration):
     """A factor between units of measure. Its code is `FROM-TO`."""
 
     KIND, OWNER = "conversions", "metrics"
-    from_unit: str = Field(min_length=1, max_length=40)
-    to_unit: str = Field(min_length=1, max_length=40)
+    from_unit: str = Field(min_length=1, max_length=40, examples=["KAR"])
+    to_unit: str = Field(min_length=1, max_length=40, examples=["ST"])
     factor: DecimalString = Field(description="One `from_unit` is this many `to_unit`.")
 
 
@@ -104,8 +113,8 @@ class Rate(Configuration):
     """An exchange rate from a day until the next. Its code is `FROM-TO`."""
 
     KIND, OWNER = "rates", "metrics"
-    from_currency: str = Field(pattern=r"^[A-Z]{3}$")
-    to_currency: str = Field(pattern=r"^[A-Z]{3}$")
+    from_currency: str = Field(pattern=r"^[A-Z]{3}$", examples=["CNY"])
+    to_currency: str = Field(pattern=r"^[A-Z]{3}$", examples=["CNY"])
     rate: DecimalString = Field(description="One unit of `from_currency` in `to_currency`.")
     source: str | None = Field(default=None, max_length=200)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from shared.http.examples import example_of
 from shared.http.problems import MEDIA_TYPE
 
 PROBLEM: dict[str, Any] = {
@@ -93,6 +94,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for path in schema["paths"].values():
         for method, operation in path.items():
             _complete(operation, method)
+            _show_examples(operation, schemas)
             if (name := operation["operationId"]) in seen:
                 raise ValueError(f"the operation id {name!r} is taken")
             seen.add(name)
@@ -109,6 +111,12 @@ def _complete(operation: dict[str, Any], method: str) -> None:
     }
     for parameter in operation.get("parameters", ()):
         parameter.update(_HEADERS.get(parameter["name"].lower(), {}))
+
+
+def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        if kind == "application/json" and not content.keys() & {"example", "examples"}:
+            content["example"] = example_of(content["schema"], schemas)
 
 
 def _response(status: int) -> dict[str, Any]:
