@@ -33,6 +33,7 @@ LEEWAY = 30  # [s] difference of clocks that is forgiven
 KEYS_LIVE = 300  # [s] how long a fetched key set is trusted without looking again
 KEYS_REST = 10  # [s] unknown key ids make us look again at most this often
 LONGEST_TOKEN = 8192
+MOST_TOKENS = 4096  # remembered with a good signature
 
 _KEY_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -154,6 +155,7 @@ class Identity:
     def __init__(self, keys: Keys, issuer: str, audience: str, clock: Callable[[], float] = time.time) -> None:
         self._keys, self._clock = keys, clock
         self._registry = JWSRegistry(algorithms=ALGORITHMS)
+        self._signed: dict[str, tuple[Key, dict[str, Any]]] = {}
         self._claims = jwt.JWTClaimsRegistry(
             now=lambda: int(self._clock()),
             leeway=LEEWAY,
@@ -178,7 +180,7 @@ class Identity:
 
     def _verified(self, token: str, key: Key) -> Principal:
         try:
-            claims = jwt.decode(token, key, algorithms=ALGORITHMS, registry=self._registry).claims
+            claims = self._decoded(token, key)
             self._claims.validate(claims)
         except JoseError as error:
             raise _refused(_REASONS.get(error.error, "it is not valid")) from error
@@ -190,6 +192,17 @@ class Identity:
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise _refused("its claim `roles` is not a list of texts")
         return Principal(subject, company, ROLES.intersection(roles))
+
+    def _decoded(self, token: str, key: Key) -> dict[str, Any]:
+        """The claims under a good signature. It is checked once per token and key: that is most of a small request."""
+        known = self._signed.get(token)
+        if known and known[0] is key:
+            return known[1]
+        claims = jwt.decode(token, key, algorithms=ALGORITHMS, registry=self._registry).claims
+        if len(self._signed) >= MOST_TOKENS:
+            self._signed.clear()
+        self._signed[token] = (key, claims)
+        return claims
 
 
 _REASONS = {
