@@ -5,7 +5,6 @@ from services.metrics.catalogue.routes import catalogue_router
 from services.metrics.chain.handlers import settle
 from services.metrics.chain.routes import router as chain
 from services.metrics.events import clock, routes
-from services.metrics.events.handlers import on_tick
 from services.metrics.mappings.routes import router as mappings
 from services.metrics.policies import POLICIES
 from services.metrics.readings.routes import router as readings
@@ -23,7 +22,7 @@ def service() -> Service:
         handlers=consumer.HANDLERS,
         settle=settle,
         tick_inputs=("metrics.source-events",),
-        on_tick=on_tick,
+        on_tick=clock.on_tick,
         routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router(), readings, chain),
         policies=POLICIES,
         lifespan=clock.ticking,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from services.metrics.chain.handlers import linkages_defined, nodes_defined
-from services.metrics.events.handlers import on_accepted, on_conversion, on_mapping, taking_up
+from services.metrics.events.handlers import on_accepted, on_mapping, taking_up
 from services.metrics.observations.handlers import (
     conversions_defined,
     metrics_defined,
@@ -32,7 +32,10 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     metrics.Mapping: on_mapping,
     metrics.Metric: _both(metrics_defined, taking_up("metric:{code}")),
     metrics.Rate: _both(rates_defined, taking_up("rate:{code}")),
-    metrics.Conversion: _both(conversions_defined, on_conversion),
+    # A factor is used both ways, so what waits for either is taken up.
+    metrics.Conversion: _both(
+        conversions_defined, taking_up("conversion:{code}", "conversion:{content.to_unit}-{content.from_unit}")
+    ),
     metrics.Node: nodes_defined,
     metrics.Linkage: linkages_defined,
     metrics.Guard: guards_defined,

@@ -1,9 +1,9 @@
-"""The accept transaction: each (source, id) once and for ever, a receipt for each event, the new ones into the log."""
+"""The accept transaction: each (source, id) once and for ever, a fate for each event, the new ones into the log."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from psycopg.errors import UniqueViolation
 
@@ -23,21 +23,21 @@ class Incoming:
     company: str
     event: CloudEvent
     id_hash: bytes
-    traceparent: str | None = None
+    traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of an event; the position is that of the first event with its (source, id)."""
+class Seen(NamedTuple):
+    """What is known of an event that was accepted."""
 
-    status: Status
+    content_hash: bytes
     partition: int
     pos: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    content_hash: bytes
+class Fate(NamedTuple):
+    """What became of an event; the position is that of the first event with its (source, id)."""
+
+    status: Status
     partition: int
     pos: int
 
@@ -62,19 +62,21 @@ def accept(uow: UnitOfWork, events: Sequence[Incoming]) -> list[Fate]:
     for event in events:
         first.setdefault(event.id_hash, event)
     known, new = _append_new(uow, list(first.values()))
-    fates, taken = [], set()
+    fates = []
     for event in events:
-        seen, content = known[event.id_hash], event.event.content_hash
-        status: Status = "quarantined" if seen.content_hash != content else "duplicate"
-        if event.id_hash in new and event.id_hash not in taken:
-            taken.add(event.id_hash)
+        seen = known[event.id_hash]
+        status: Status = "duplicate"
+        if event.id_hash in new:
+            new.remove(event.id_hash)
             status = "accepted"
+        elif seen.content_hash != event.event.content_hash:
+            _quarantine(uow, event, seen)
+            status = "quarantined"
         fates.append(Fate(status, seen.partition, seen.pos))
-    _quarantine(uow, [pair for pair in zip(events, fates, strict=True) if pair[1].status == "quarantined"])
     return fates
 
 
-def _append_new(uow: UnitOfWork, events: list[Incoming]) -> tuple[dict[bytes, _Seen], set[bytes]]:
+def _append_new(uow: UnitOfWork, events: list[Incoming]) -> tuple[dict[bytes, Seen], set[bytes]]:
     """Where each identity stands, and which of them are new.
 
     Optimistic: usually all are, and two COPYs are all it takes. Where one is not, everything is taken back, the topic's
@@ -91,39 +93,33 @@ def _append_new(uow: UnitOfWork, events: list[Incoming]) -> tuple[dict[bytes, _S
     return known | found, set(found)
 
 
-def look_up(uow: UnitOfWork, hashes: list[bytes]) -> dict[bytes, _Seen]:
+def look_up(uow: UnitOfWork, hashes: list[bytes]) -> dict[bytes, Seen]:
     """The events that were accepted under these identities."""
     rows: Sequence[Any] = uow.rows(
         "SELECT id_hash, content_hash, partition, pos FROM event_seen WHERE id_hash = ANY(:hashes)", hashes=hashes
     )
-    return {bytes(row[0]): _Seen(bytes(row[1]), row[2], row[3]) for row in rows}
+    return {id_hash: Seen(*place) for id_hash, *place in rows}
 
 
-def _append(uow: UnitOfWork, events: list[Incoming]) -> dict[bytes, _Seen]:
-    places = append(uow, [_outgoing(event) for event in events])
+def _append(uow: UnitOfWork, events: list[Incoming]) -> dict[bytes, Seen]:
+    places = append(uow, [
+        Outgoing(TOPIC, f"{each.event.source} {each.event.subject or each.event.id}", EventAccepted.TYPE, each.company,
+                 each.event.text, each.traceparent)
+        for each in events
+    ])  # fmt: skip
     found = {
-        event.id_hash: _Seen(event.event.content_hash, partition, pos)
-        for event, (_, partition, pos) in zip(events, places, strict=True)
+        each.id_hash: Seen(each.event.content_hash, partition, pos)
+        for each, (_, partition, pos) in zip(events, places, strict=True)
     }
     # In one order everywhere: a transaction waits here for another that inserts the same identity.
-    rows = [(key, found[key].content_hash, found[key].partition, found[key].pos) for key in sorted(found)]
-    uow.copy("event_seen", ("id_hash", "content_hash", "partition", "pos"), rows)
+    uow.copy("event_seen", ("id_hash", *Seen._fields), [(key, *found[key]) for key in sorted(found)])
     return found
 
 
-def _outgoing(incoming: Incoming) -> Outgoing:
-    event = incoming.event
-    key = f"{event.source} {event.subject or event.id}"
-    return Outgoing(TOPIC, key, EventAccepted.TYPE, incoming.company, event.text, incoming.traceparent)
-
-
-def _quarantine(uow: UnitOfWork, events: list[tuple[Incoming, Fate]]) -> None:
-    for event, fate in events:
-        uow.run(
-            "INSERT INTO quarantined_event "
-            "(company, source, id, id_hash, content_hash, data, first_partition, first_pos) VALUES "
-            "(:company, :source, :id, :id_hash, :content_hash, :data, :partition, :pos) "
-            "ON CONFLICT (id_hash, content_hash) DO NOTHING",
-            company=event.company, source=event.event.source, id=event.event.id, id_hash=event.id_hash,
-            content_hash=event.event.content_hash, data=event.event.text, partition=fate.partition, pos=fate.pos,
-        )  # fmt: skip
+def _quarantine(uow: UnitOfWork, event: Incoming, first: Seen) -> None:
+    uow.run(
+        "INSERT INTO quarantined_event (company, source, id, id_hash, content_hash, data, first_partition, first_pos) "
+        "VALUES (:company, :source, :id, :id_hash, :content_hash, :data, :partition, :pos) ON CONFLICT DO NOTHING",
+        company=event.company, source=event.event.source, id=event.event.id, id_hash=event.id_hash,
+        content_hash=event.event.content_hash, data=event.event.text, partition=first.partition, pos=first.pos,
+    )  # fmt: skip

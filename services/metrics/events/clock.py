@@ -8,14 +8,11 @@ from datetime import UTC, datetime
 import structlog
 
 from services.metrics.events import store
-from services.metrics.events.handlers import publish_tick
 from shared.contracts.base import Tick
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
-from shared.errors import Conflict, Forbidden, Invalid
+from shared.errors import Conflict, Forbidden
 from shared.log.worker import is_transient
-from shared.periods import FIRST_YEAR, LAST_YEAR
 from shared.service import Runtime
-from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 LOOKS_EVERY = 60  # [s]
@@ -29,40 +26,34 @@ class TimeOnlyMovesOn(Conflict):
     """The company's clock already stands later."""
 
 
-class TimeOutOfRange(Invalid):
-    """No period holds that instant."""
-
-
-def set_clock(uow: UnitOfWork, settings: Settings, company: str, at: datetime) -> None:
-    """Lets time reach an instant; again the same instant changes nothing.
-
-    Raises:
-        ClockIsNotSettable, TimeOutOfRange, TimeOnlyMovesOn.
-    """
-    if not settings.settable_clock:
+def set_clock(uow: UnitOfWork, settable: bool, company: str, at: datetime) -> None:
+    """Lets time reach an instant; again the same instant changes nothing. Raises ClockIsNotSettable, TimeOnlyMovesOn"""
+    if not settable:
         raise ClockIsNotSettable("The clock follows the wall clock.", remedy="Set VALUELOOP_SETTABLE_CLOCK for tests.")
-    if not FIRST_YEAR < at.year < LAST_YEAR:
-        raise TimeOutOfRange(f"Time lies between the years {FIRST_YEAR} and {LAST_YEAR}.", field="at")
-    if not tick(uow, company, at):
-        last = store.last_tick(uow, company)
-        if last and last > at:
-            raise TimeOnlyMovesOn(
-                f"Time only moves on, and it is {last.isoformat()} already.", field="at", remedy="Send a later instant."
-            )
+    if not tick(uow, company, at) and (last := store.last_tick(uow, company)) and last > at:
+        raise TimeOnlyMovesOn(
+            f"Time only moves on, and it is {last.isoformat()} already.", field="at", remedy="Send a later instant."
+        )
 
 
 def tick(uow: UnitOfWork, company: str, at: datetime) -> bool:
-    """Moves a company's clock on and publishes the tick; whether it was behind."""
-    if not store.advance(uow, company, at):
-        return False
-    instant = at.astimezone(UTC)
-    publish_tick(uow, company, Tick(at=instant, id=f"{company} {instant.isoformat()}"))
-    return True
+    """Moves a company's clock on and puts the tick behind everything accepted so far; whether it was behind."""
+    moved = store.advance(uow, company, at)
+    if moved:
+        instant = at.astimezone(UTC)
+        event = Tick(at=instant, id=f"{company} {instant.isoformat()}")
+        uow.publish_everywhere(event, company=company, topic=Tick.TOPIC)
+    return moved
 
 
 def tick_if_due(uow: UnitOfWork, company: str, now: datetime) -> bool:
     """The tick of the full hour that `now` is in; at most once, however many processes ask."""
     return tick(uow, company, now.replace(minute=0, second=0, microsecond=0))
+
+
+def on_tick(uow: UnitOfWork, company: str, event: Tick) -> None:
+    """Everything accepted before the tick is folded: the readings' readers may judge up to it."""
+    uow.publish_everywhere(event, company=company, topic="metrics.readings")
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -18,7 +19,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from shared.errors import DomainError, Invalid, TooLarge
+from services.metrics.mappings.rules import Event
+from shared.errors import Invalid, TooLarge
 from shared.http.problems import Malformed, UnsupportedMediaType, clean
 from shared.periods import FIRST_YEAR, LAST_YEAR
 
@@ -26,12 +28,13 @@ STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-bat
 DEEPEST = 64
 LONGEST = {"id": 300, "source": 500, "type": 300, "subject": 300, "dataschema": 1000, "datacontenttype": 200}
 REQUIRED = ("id", "source", "type")
-TRACE = ("traceparent", "tracestate")
+_NO_ATTRIBUTES = ("data", "data_base64", "time", "timeaccepted", "tracestate")
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,40}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON = re.compile(r"(application|text)/json|application/.+\+json")
 _PIECE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 _TRIMMED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _SENSIBLE = 60  # digits before the point up to which a whole number is written out
@@ -54,21 +57,14 @@ class NotEvents(UnsupportedMediaType):
 
 
 @dataclass(frozen=True, slots=True)
-class CloudEvent:
-    """One event as it is kept.
+class CloudEvent(Event):
+    """One event as it is kept; its time is the accept time where the sender gave none.
 
     Args:
-        time: aware; the accept time where the sender gave none.
         text: the event in structured mode, canonical and compact; `type` comes first, by which the log is searched.
         content_hash: over type, subject, time, data schema and data; trace headers, mode and key order do not matter.
     """
 
-    id: str
-    source: str
-    type: str
-    subject: str | None
-    time: datetime
-    data: Any
     text: str
     content_hash: bytes
     traceparent: str | None = None
@@ -88,18 +84,18 @@ _ENCODE = msgspec.json.Encoder(decimal_format="number").encode
 _CANONICAL = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
-def read_request(headers: Mapping[str, str], body: bytes, most: int, now: datetime) -> list[CloudEvent | DomainError]:
+def read_request(headers: Mapping[str, str], body: bytes, most: int, now: datetime) -> list[CloudEvent | EnvelopeFault]:
     """The events of a request, in order; an event at fault is its error, and the others are not touched by it.
 
     Raises:
         MalformedBody: the body is not JSON at all. NotEvents, TooManyEvents.
     """
-    kind, _, parameters = headers.get("content-type", "").partition(";")
-    kind = kind.strip().lower()
-    if "charset=" in parameters.lower() and "utf-8" not in parameters.lower().replace("utf8", "utf-8"):
+    kind, _, parameters = headers.get("content-type", "").lower().partition(";")
+    kind = kind.strip()
+    if "charset=" in parameters and "utf-8" not in parameters.replace("utf8", "utf-8"):
         raise NotEvents("Events come in UTF-8.", remedy="Send charset=utf-8.")
     if kind not in (STRUCTURED, BATCH) and any(f"ce-{name}" in headers for name in (*REQUIRED, "specversion")):
-        return [_attempt(lambda: from_binary(headers, kind, body, now))]
+        return [_attempt(from_binary, headers, kind, body, now)]
     if kind not in (STRUCTURED, BATCH, "application/json"):
         raise NotEvents(
             f"Events come as {STRUCTURED}, {BATCH}, application/json, or in binary mode with ce- headers; the content "
@@ -107,23 +103,36 @@ def read_request(headers: Mapping[str, str], body: bytes, most: int, now: dateti
         )  # fmt: skip
     start = body.lstrip()[:1]
     if start == b"[" and kind != STRUCTURED:
-        return [_attempt(lambda raw=raw: from_json(raw, now)) for raw in _members(body, most)]  # type: ignore[misc]
+        return [_attempt(from_json, raw, now) for raw in _members(body, most)]
     if start == b"{" and kind != BATCH:
-        return [_attempt(lambda: from_json(body, now), MalformedBody)]
+        return [alone(from_json, body, now)]
     raise MalformedBody(
         "The body is not what its content type says.", remedy="A batch is a JSON array, a single event a JSON object."
     )
 
 
+def _attempt(read: Callable[..., CloudEvent], *given: Any) -> CloudEvent | EnvelopeFault:
+    try:
+        return read(*given)
+    except EnvelopeFault as fault:
+        return fault
+
+
+def alone(read: Callable[..., CloudEvent], *given: Any) -> CloudEvent | EnvelopeFault:
+    """The only event of a request, or its error. Raises MalformedBody where there is nothing to give a receipt for."""
+    found = _attempt(read, *given)
+    if isinstance(found, EnvelopeFault) and found.field is None:
+        raise MalformedBody(found.rule, remedy=found.remedy)
+    return found
+
+
 def from_json(raw: bytes, now: datetime) -> CloudEvent:
     """An event in structured mode. Raises EnvelopeFault."""
-    event = decode(raw)
+    event = _decoded(raw)
     if not isinstance(event, dict):
-        raise EnvelopeFault(
-            "An event is a JSON object.", remedy="Send an object with id, source, specversion and type."
-        )
+        _fault(None, "An event is a JSON object.", "Send an object with id, source, specversion and type.")
     # With a backslash a NUL may come, or half a surrogate; quotes fewer than read show that a member came twice.
-    if b"\\" in raw or raw.count(b'"') != _CANONICAL(event).count(b'"') or _deep(raw):
+    if b"\\" in raw or raw.count(b'"') != _CANONICAL(event).count(b'"') or raw.count(b"{") + raw.count(b"[") > DEEPEST:
         _look_closely(raw)
     return checked(event, now)
 
@@ -136,7 +145,7 @@ def from_binary(headers: Mapping[str, str], kind: str, body: bytes, now: datetim
         _fault("headers", "A ce- header is given twice.", "Send each once.")
     if kind:
         event["datacontenttype"] = kind
-    if body and (not kind or _is_json(kind)):
+    if body and (not kind or _JSON.fullmatch(kind)):
         event["data"] = read_data(body)
     elif body:
         try:
@@ -146,47 +155,32 @@ def from_binary(headers: Mapping[str, str], kind: str, body: bytes, now: datetim
     return checked(event, now)
 
 
-def decode(raw: bytes | str) -> Any:
-    """JSON with exact numbers. Raises EnvelopeFault."""
+def _decoded(raw: bytes) -> Any:
     try:
         return _VALUE.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError) as error:
-        raise EnvelopeFault(
-            f"The event is not JSON: {clean(error, 200)}.", remedy="Send valid JSON in UTF-8."
-        ) from None
+        _fault(None, f"The event is not JSON: {clean(error, 200)}.", "Send valid JSON in UTF-8.")
     except RecursionError:
         _too_deep()
 
 
 def read_data(raw: bytes) -> Any:
     """JSON of which nothing is known yet, looked at closely. Raises EnvelopeFault."""
-    data = decode(raw)
+    data = _decoded(raw)
     _look_closely(raw)
     return data
 
 
-def stored(text: str) -> CloudEvent:
+def stored(text: str) -> Event:
     """An accepted event, read back from the log."""
     event = _VALUE.decode(text)
     time = datetime.fromisoformat(event["time"])
-    return CloudEvent(
-        event["id"], event["source"], event["type"], event.get("subject"), time, event.get("data"), text, b""
-    )
+    return Event(event["id"], event["source"], event["type"], event.get("subject"), time, event.get("data"))
 
 
 def type_prefix(event_type: str) -> str:
     """How the text of every accepted event of a type begins."""
     return '{"type":' + _ENCODE(event_type).decode() + ","
-
-
-def _attempt(read: Any, unreadable: type[DomainError] | None = None) -> CloudEvent | DomainError:
-    try:
-        event: CloudEvent = read()
-        return event
-    except EnvelopeFault as fault:
-        if unreadable and fault.field is None:
-            raise unreadable(fault.rule, remedy=fault.remedy) from None
-        return fault
 
 
 def checked(event: dict[str, Any], now: datetime) -> CloudEvent:
@@ -196,54 +190,45 @@ def checked(event: dict[str, Any], now: datetime) -> CloudEvent:
     for name in REQUIRED:
         if event.get(name) is None:
             _fault(name, f"An event has {'an' if name == 'id' else 'a'} {name}.", "Add it; it is never invented here.")
-    attributes = {name: _attribute(name, value) for name, value in event.items() if name not in ("data", "data_base64")}
-    given = event.get("time")
-    time = _time(given) if given is not None else now
-    data, has_data = _data(event)
-    return _kept({n: v for n, v in attributes.items() if v is not None}, time, given is not None, data, has_data)
-
-
-def _kept(known: dict[str, Any], time: datetime, time_given: bool, data: Any, has_data: bool) -> CloudEvent:
-    trace = known.pop("traceparent", None)
-    known.pop("tracestate", None)
+    known = {name: value for name, value in event.items() if value is not None and name not in _NO_ATTRIBUTES}
+    for name, value in known.items():
+        _check_attribute(name, value)
+    time, data, trace = _time(event.get("time")), _data(event), known.pop("traceparent", None)
     identity = {name: known.pop(name) for name in ("type", "source", "id")}
-    extra = {} if time_given else {"timeaccepted": True}
-    text = _ENCODE({**identity, **known, **extra, "time": time.isoformat()})
-    canonical = _CANONICAL(data) if has_data else b""
-    if has_data:
+    accepted = {} if time else {"timeaccepted": True}
+    text = _ENCODE({**identity, **known, **accepted, "time": (time or now).isoformat()})
+    canonical = b"" if data is None else _CANONICAL(data)
+    if canonical:
         text = text[:-1] + b',"data":' + canonical + b"}"
-    instant = time.astimezone(UTC).isoformat() if time_given else None
-    judged = [identity["type"], known.get("subject"), instant, known.get("dataschema"), has_data]
+    subject, instant = known.get("subject"), time.astimezone(UTC).isoformat() if time else None
+    judged = [identity["type"], subject, instant, known.get("dataschema"), data is not None]
     return CloudEvent(
-        **identity, subject=known.get("subject"), time=time, data=data, text=text.decode(),
+        **identity, subject=subject, time=time or now, data=data, text=text.decode(),
         content_hash=hashlib.sha256(_ENCODE(judged) + canonical).digest()[:16],
         traceparent=trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else None,
     )  # fmt: skip
 
 
-def _attribute(name: str, value: Any) -> Any:
-    if name in LONGEST or name == "specversion":
-        if value is None and name not in REQUIRED:
-            return None
-        if not isinstance(value, str) or not value:
-            _fault(name, f"{name} is text that is not empty.", "Send a JSON string.")
-        if len(value) > LONGEST.get(name, 10):
-            _fault(name, f"{name} has at most {LONGEST[name]} characters.", "Shorten it.")
-        if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
-            _fault(name, f"{name} contains a control character.", "Remove it.")
-        if name in ("source", "dataschema") and any(map(str.isspace, value)):
-            _fault(name, f"{name} is a URI: it contains no white space.", "Encode spaces as %20.")
-        return value
-    if name in ("time", "timeaccepted"):
+def _check_attribute(name: str, value: Any) -> None:
+    if name not in LONGEST:
+        if not _EXTENSION.fullmatch(name):
+            _fault(clean(name, 60), "Attributes have lower-case letters and digits only.", "Put others into data.")
+        if not isinstance(value, str | bool | int):
+            _fault(name, "An extension attribute is text, a whole number or true/false.", "Put structures into data.")
+        return
+    if not isinstance(value, str) or not value:
+        _fault(name, f"{name} is text that is not empty.", "Send a JSON string.")
+    if len(value) > LONGEST[name]:
+        _fault(name, f"{name} has at most {LONGEST[name]} characters.", "Shorten it.")
+    if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
+        _fault(name, f"{name} contains a control character.", "Remove it.")
+    if name in ("source", "dataschema") and any(map(str.isspace, value)):
+        _fault(name, f"{name} is a URI: it contains no white space.", "Encode spaces as %20.")
+
+
+def _time(value: Any) -> datetime | None:
+    if value is None:
         return None
-    if not _EXTENSION.fullmatch(name):
-        _fault(clean(name, 60), "Attributes have lower-case letters and digits only.", "Put others into data.")
-    if not isinstance(value, str | bool | int | None):
-        _fault(name, "An extension attribute is text, a whole number or true/false.", "Put structures into data.")
-    return None if isinstance(value, str) and len(value) > 1000 else value
-
-
-def _time(value: Any) -> datetime:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         _fault("time", "time is an RFC 3339 timestamp with its offset.", "Write it like 2025-03-14T10:15:00+08:00.")
     try:
@@ -255,18 +240,16 @@ def _time(value: Any) -> datetime:
     return found
 
 
-def _data(event: dict[str, Any]) -> tuple[Any, bool]:
-    encoded = event.get("data_base64")
+def _data(event: dict[str, Any]) -> Any:
+    data, encoded = event.get("data"), event.get("data_base64")
     if encoded is None:
-        return event.get("data"), event.get("data") is not None
-    if event.get("data") is not None:
+        return data
+    if data is not None:
         _fault("data_base64", "An event has data or data_base64, not both.", "Leave one out.")
     try:
-        raw = base64.b64decode(encoded.encode("ascii"), validate=True)
+        return read_data(base64.b64decode(encoded.encode("ascii"), validate=True))
     except (AttributeError, UnicodeError, binascii.Error):
         _fault("data_base64", "data_base64 is text in base64.", "Send JSON in data instead.")
-    data = read_data(raw)
-    return data, data is not None
 
 
 def _members(body: bytes, most: int) -> Iterable[bytes]:
@@ -300,39 +283,35 @@ def _taken_apart(body: bytes) -> list[bytes]:
     return [*parts, body[start:end]]
 
 
-def _deep(raw: bytes) -> bool:
-    return raw.count(b"{") + raw.count(b"[") > DEEPEST
-
-
 def _look_closely(raw: bytes) -> None:
     """Finds what the fast decoder lets pass: a member given twice, NUL, more than 64 levels."""
     try:
-        waiting = [(json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str), 1)]
+        depth = _depth(json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str))
     except RecursionError:
+        depth = DEEPEST + 1
+    if depth > DEEPEST:
         _too_deep()
-    while waiting:
-        value, depth = waiting.pop()
-        if depth > DEEPEST:
-            _too_deep()
-        if isinstance(value, str) and "\0" in value:
-            raise EnvelopeFault("A string contains the character NUL.", remedy="Remove \\u0000.")
-        if isinstance(value, dict):
-            waiting.extend((name, depth) for name in value)
-        if isinstance(value, dict | list):
-            waiting.extend((inner, depth + 1) for inner in (value.values() if isinstance(value, dict) else value))
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, str) and "\0" in value:
+        _fault(None, "A string contains the character NUL.", "Remove \\u0000.")
+    if not isinstance(value, dict | list):
+        return 0
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise EnvelopeFault(f"The member {clean(twice, 60)} is given twice in one object.", remedy="Send it once.")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        _fault(None, f"The member {clean(twice, 60)} is given twice in one object.", "Send it once.")
     return members
 
 
 def _too_deep() -> NoReturn:
-    raise EnvelopeFault(f"An event nests at most {DEEPEST} levels deep.", remedy="Send flatter data.")
+    _fault(None, f"An event nests at most {DEEPEST} levels deep.", "Send flatter data.")
 
 
 def _header(name: str, value: str) -> str:
@@ -345,9 +324,5 @@ def _header(name: str, value: str) -> str:
         _fault(name[3:], f"The header {clean(name, 60)} is not percent-encoded UTF-8.", "Encode it.")
 
 
-def _is_json(kind: str) -> bool:
-    return kind in ("application/json", "text/json") or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def _fault(field: str, rule: str, remedy: str) -> NoReturn:
-    raise EnvelopeFault(rule, field=field, remedy=remedy)
+def _fault(field: str | None, rule: str, remedy: str) -> NoReturn:
+    raise EnvelopeFault(rule, field=field, remedy=remedy) from None

@@ -42,12 +42,12 @@ def event_of(body: bytes, source: str, calendar: Calendar | None, now: datetime)
         raise EnvelopeFault("A webhook's body is a document: a JSON object.", remedy="Choose JSON in the webhook.")
     doctype, name, modified = (_text(document, member) for member in ("doctype", "name", "modified"))
     status = document.get("docstatus", 0)
-    if status not in _HAPPENED or isinstance(status, bool):
+    if type(status) is not int or status not in _HAPPENED:
         raise EnvelopeFault("docstatus is 0, 1 or 2.", field="docstatus", remedy="Send the document's own.")
+    kind = re.sub(r"[^a-z0-9]+", "-", doctype.lower()).strip("-") or "document"
     event: dict[str, Any] = {
-        "specversion": "1.0", "source": source, "subject": f"{doctype}/{name}",
-        "id": f"{doctype}/{name}/{modified}/{status}",
-        "type": f"frappe.{_kebab(doctype)}.{_HAPPENED[status]}", "data": document,
+        "specversion": "1.0", "source": source, "subject": f"{doctype}/{name}", "data": document,
+        "id": f"{doctype}/{name}/{modified}/{status}", "type": f"frappe.{kind}.{_HAPPENED[status]}",
     }  # fmt: skip
     if calendar:
         event["time"] = _instant(modified, calendar)
@@ -61,15 +61,10 @@ def _text(document: dict[str, Any], member: str) -> str:
     return found
 
 
-def _kebab(doctype: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", doctype.lower()).strip("-") or "document"
-
-
 def _instant(modified: str, calendar: Calendar) -> str:
     try:
         found = to_timestamp(modified)
     except Null as null:
-        raise EnvelopeFault(
-            f"modified: {null.reason}.", field="modified", remedy="Send it as Frappe stores it."
-        ) from None
+        rule, remedy = f"modified: {null.reason}.", "Send it as Frappe stores it."
+        raise EnvelopeFault(rule, field="modified", remedy=remedy) from None
     return (found if found.tzinfo else found.replace(tzinfo=zone(calendar.time_zone))).isoformat()

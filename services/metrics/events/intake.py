@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
 
 from services.metrics.events.accept import Fate, Incoming, accept
 from shared.database.unit_of_work import unit_of_work
@@ -18,12 +19,9 @@ class IntakeFull(Busy):
     """More events wait to be accepted than can be soon."""
 
 
-@dataclass(slots=True)
-class _Request:
+class _Request(NamedTuple):
     events: list[Incoming]
-    actor: str
-    traceparent: str | None
-    answer: "asyncio.Future[list[Fate]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: "asyncio.Future[list[Fate]]"
 
 
 class Intake:
@@ -35,7 +33,7 @@ class Intake:
         self._events = 0
         self._flusher: asyncio.Task[None] | None = None
 
-    async def accept(self, events: list[Incoming], actor: str, traceparent: str | None) -> list[Fate]:
+    async def accept(self, events: list[Incoming]) -> list[Fate]:
         """The fate of each event, after it is durable.
 
         Raises:
@@ -46,7 +44,7 @@ class Intake:
             return []
         if self._events and self._events + len(events) > MOST_WAITING:
             raise IntakeFull("Too many events wait to be accepted.", remedy="Send the same again.", retry_after=1)
-        request = _Request(events, actor, traceparent)
+        request = _Request(events, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         self._events += len(events)
         if self._flusher is None or self._flusher.done():
@@ -55,39 +53,30 @@ class Intake:
 
     async def _flush(self) -> None:
         while self._waiting:
-            together = self._take()
+            together = [self._waiting.popleft()]
+            size = len(together[0].events)
+            while self._waiting and size + len(self._waiting[0].events) <= MOST_TOGETHER:
+                together.append(self._waiting.popleft())
+                size += len(together[-1].events)
             try:
                 await self._commit(together)
             finally:
-                self._events -= sum(len(request.events) for request in together)
-
-    def _take(self) -> list[_Request]:
-        together = [self._waiting.popleft()]
-        size = len(together[0].events)
-        while self._waiting and size + len(self._waiting[0].events) <= MOST_TOGETHER:
-            together.append(self._waiting.popleft())
-            size += len(together[-1].events)
-        return together
+                self._events -= size
 
     async def _commit(self, together: list[_Request]) -> None:
         try:
-            fates = await asyncio.to_thread(self._store, together)
-        except BaseException as error:
-            if len(together) > 1 and isinstance(error, Exception) and not is_transient(error):
+            fates = iter(await asyncio.to_thread(self._store, together))
+        except Exception as error:
+            if len(together) > 1 and not is_transient(error):
                 for request in together:  # one of them is at fault; the others must not be
                     await self._commit([request])
                 return
             for request in together:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for request in together:
-            request.answer.set_result(fates[: len(request.events)])
-            fates = fates[len(request.events) :]
+                request.answer.set_exception(error)
+        else:
+            for request in together:
+                request.answer.set_result(list(islice(fates, len(request.events))))
 
     def _store(self, together: list[_Request]) -> list[Fate]:
-        first = together[0]
-        with unit_of_work(self._runtime, actor=first.actor, traceparent=first.traceparent) as uow:
+        with unit_of_work(self._runtime, actor="intake") as uow:
             return accept(uow, [event for request in together for event in request.events])

@@ -8,24 +8,11 @@ import msgspec
 from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.metrics.events import clock, frappe, store
+from services.metrics.events import clock, frappe, schemas, store
 from services.metrics.events.accept import identity, look_up
-from services.metrics.events.cloudevents import EnvelopeFault, MalformedBody, read_request
+from services.metrics.events.cloudevents import alone, read_request
 from services.metrics.events.intake import Intake
-from services.metrics.events.receipts import as_json, position, take
-from services.metrics.events.schemas import (
-    EVENTS_BODY,
-    WEBHOOK_BODY,
-    Clock,
-    EventView,
-    Faulty,
-    Quarantined,
-    Receipts,
-    Secret,
-    SetClock,
-    Waiting,
-    WaitingCount,
-)
+from services.metrics.events.receipts import as_json, take
 from services.metrics.mappings.store import calendar
 from shared.configuration import latest, require
 from shared.contracts.base import Code
@@ -38,6 +25,8 @@ from shared.http.routing import Router, Wiring
 
 READ_IN_THE_LOOP = 64 * 1024  # [bytes] above it, reading would hold up every other request
 READERS = ("analyst", "finance", "auditor")
+SourceText = Annotated[str, Query(max_length=500)]
+IdText = Annotated[str, Query(max_length=300)]
 
 pushed = Router(tags=["events"], transactional=False)
 signed = Router(tags=["sources"], transactional=False, authenticated=False)
@@ -49,19 +38,19 @@ class EventNotFound(NotFound):
 
 
 @pushed.post("/events", operation_id="postEvents", summary="Push events; a receipt for each", status_code=202,
-             response_model=Receipts, openapi_extra=EVENTS_BODY)  # fmt: skip
+             response_model=schemas.Receipts, openapi_extra=schemas.EVENTS_BODY)  # fmt: skip
 async def post_events(request: Request, context: Context) -> Any:
     """Answers when the events are durable, before they are processed. One bad event does not touch the others."""
     context.require("source")
     body, headers = await request.body(), request.headers
     most = request.app.state.wiring.settings.intake_max_events
     found = await _off_the_loop(body, lambda: read_request(headers, body, most, datetime.now(UTC)))
-    actor = context.principal.subject
-    return await take(_intake(request), context.company, actor, context.traceparent, found)
+    return await take(_intake(request), context.company, context.traceparent, found)
 
 
-@signed.post("/sources/{code}/frappe", operation_id="postFrappeWebhook", status_code=202, response_model=Receipts,
-             summary="Take a signed webhook of Frappe or ERPNext", openapi_extra=WEBHOOK_BODY)  # fmt: skip
+@signed.post("/sources/{code}/frappe", operation_id="postFrappeWebhook", status_code=202,
+             response_model=schemas.Receipts, openapi_extra=schemas.WEBHOOK_BODY,
+             summary="Take a signed webhook of Frappe or ERPNext")  # fmt: skip
 async def post_frappe(
     request: Request, context: Context, code: Code, company: Annotated[str, Query(min_length=1, max_length=80)]
 ) -> Any:
@@ -69,13 +58,8 @@ async def post_frappe(
     body, wiring = await request.body(), request.app.state.wiring
     secret, uri, dates = await run_in_threadpool(_source, wiring, company, code)
     frappe.check_signature(secret, body, request.headers.get(frappe.SIGNATURE, ""))
-    try:
-        event = await _off_the_loop(body, lambda: frappe.event_of(body, uri, dates, datetime.now(UTC)))
-    except EnvelopeFault as fault:
-        if fault.field is None:
-            raise MalformedBody(fault.rule, remedy=fault.remedy) from None
-        event = fault
-    return await take(_intake(request), company, code, context.traceparent, [event])
+    event = await _off_the_loop(body, lambda: alone(frappe.event_of, body, uri, dates, datetime.now(UTC)))
+    return await take(_intake(request), company, context.traceparent, [event])
 
 
 def _source(wiring: Wiring, company: str, code: str) -> tuple[str | None, str, Any]:
@@ -99,7 +83,7 @@ def _intake(request: Request) -> Intake:
 
 @router.put("/sources/{code}/secret", tags=["sources"], operation_id="putSourceSecret", status_code=204,
             summary="Set the secret a source signs with")  # fmt: skip
-def put_secret(context: Context, code: Code, body: Secret) -> Response:
+def put_secret(context: Context, code: Code, body: schemas.Secret) -> Response:
     """Never shown again, in no event and no export."""
     context.require()
     require(context.uow, Source, context.company, code)
@@ -108,12 +92,8 @@ def put_secret(context: Context, code: Code, body: Secret) -> Response:
 
 
 @router.get("/events", operation_id="getEvent", summary="One accepted event and what became of it",
-            response_model=EventView)  # fmt: skip
-def get_event(
-    context: Context,
-    source: Annotated[str, Query(max_length=500)],
-    id: Annotated[str, Query(max_length=300)],
-) -> Any:
+            response_model=schemas.EventView)  # fmt: skip
+def get_event(context: Context, source: SourceText, id: IdText) -> Any:
     context.require(*READERS)
     key = identity(context.company, source, id)
     seen = look_up(context.uow, [key]).get(key)
@@ -121,54 +101,34 @@ def get_event(
         raise EventNotFound(
             "No event was accepted under this source and id.", field="id", remedy="Look at its receipt."
         )
-    place = (seen.partition, seen.pos)
-    accepted = store.accepted_at(context.uow, context.company, place)
-    event = {"event": msgspec.Raw(accepted.data.encode()), "accepted_at": accepted.recorded_at}
-    return as_json({**event, "position": position(*place), **store.state_of(context.uow, context.company, place)})
+    found = store.event_at(context.uow, context.company, (seen.partition, seen.pos))
+    return as_json({**found, "event": msgspec.Raw(found["event"].encode())})
 
 
-@router.get("/events/quarantined", operation_id="listQuarantinedEvents", response_model=Page[Quarantined],
+@router.get("/events/quarantined", operation_id="listQuarantinedEvents", response_model=Page[schemas.Quarantined],
             summary="Events whose source and id were taken by another content")  # fmt: skip
-def list_quarantined(
-    context: Context,
-    page: Paging,
-    source: Annotated[str | None, Query(max_length=500)] = None,
-    id: Annotated[str | None, Query(max_length=300)] = None,
-) -> Any:
+def list_quarantined(context: Context, page: Paging, source: SourceText | None = None, id: IdText | None = None) -> Any:
     context.require(*READERS)
-    rows = store.quarantined(context.uow, context.company, source, id, page.after or 0, page.fetch)
-    found = page.of(rows, lambda row: row.number)
+    found = page.of(
+        store.quarantined(context.uow, context.company, source, id, page.after or 0, page.fetch), lambda row: row.number
+    )
     items = [
-        {
-            "source": row.source, "id": row.id, "event": msgspec.Raw(row.data.encode()),
-            "first": msgspec.Raw(row.first_data.encode()), "recorded_at": row.recorded_at,
-            "first_position": position(row.first_partition, row.first_pos),
-        }
+        {**row._asdict(), "event": msgspec.Raw(row.event.encode()), "first": msgspec.Raw(row.first.encode())}
         for row in found.items
-    ]  # fmt: skip
+    ]
     return as_json({"items": items, "next_cursor": found.next_cursor})
 
 
-@router.get("/events/faults", operation_id="listEventFaults", response_model=Page[Faulty],
+@router.get("/events/faults", operation_id="listEventFaults", response_model=Page[schemas.Faulty],
             summary="Events in which a mapping found no usable value, and why")  # fmt: skip
 def list_faults(context: Context, page: Paging) -> Any:
     context.require(*READERS)
     rows = store.with_faults(context.uow, context.company, page.after or [-1, -1, -1], page.fetch)
-    found = page.of(rows, lambda row: [row.partition, row.pos, row.number])
-    items = [
-        {
-            **{name: getattr(row, name) for name in ("mapping", "item", "rule", "field", "reason")},
-            **_envelope(row.data), "position": position(row.partition, row.pos),
-        }
-        for row in found.items
-    ]  # fmt: skip
-    for item in items:
-        del item["time"]
-    return as_json({"items": items, "next_cursor": found.next_cursor})
+    return page.of(rows, lambda row: [row.partition, row.pos, row.number])
 
 
 @router.get("/waiting", operation_id="listWaiting", summary="Events that wait for something not known yet",
-            response_model=Page[Waiting])  # fmt: skip
+            response_model=Page[schemas.Waiting])  # fmt: skip
 def list_waiting(
     context: Context,
     page: Paging,
@@ -178,38 +138,26 @@ def list_waiting(
 ) -> Any:
     context.require(*READERS)
     rows = store.waiting(context.uow, context.company, reference, page.after or ["", -1, -1], page.fetch)
-    found = page.of(rows, lambda row: [row.reference, row.partition, row.pos])
-    items = [
-        {"reference": row.reference, **_envelope(row.data), "position": position(row.partition, row.pos)}
-        for row in found.items
-    ]
-    return as_json({"items": items, "next_cursor": found.next_cursor})
+    return page.of(rows, lambda row: [row.reference, row.partition, row.pos])
 
 
-def _envelope(data: str) -> dict[str, Any]:
-    event = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    return {name: event[name] for name in ("source", "id", "type", "time")}
-
-
-@router.get("/waiting/summary", operation_id="summariseWaiting", response_model=Page[WaitingCount],
+@router.get("/waiting/summary", operation_id="summariseWaiting", response_model=Page[schemas.WaitingCount],
             summary="What events wait for, and how many")  # fmt: skip
 def summarise_waiting(context: Context, page: Paging) -> Any:
     context.require_reader()
     rows = store.waiting_counts(context.uow, context.company, page.after or "", page.fetch)
-    return page.of(
-        [WaitingCount(reference=row.reference, events=row.events) for row in rows], lambda row: row.reference
-    )
+    return page.of(rows, lambda row: row.reference)
 
 
 @router.post("/ticks", tags=["ticks"], operation_id="postTick", summary="Let time reach an instant")
-def post_tick(request: Request, context: Context, body: SetClock) -> Clock:
+def post_tick(request: Request, context: Context, body: schemas.SetClock) -> schemas.Clock:
     """Only where the clock is settable: in tests and the demo."""
     context.require()
-    clock.set_clock(context.uow, request.app.state.wiring.settings, context.company, body.at)
-    return Clock(at=body.at)
+    clock.set_clock(context.uow, request.app.state.wiring.settings.settable_clock, context.company, body.at)
+    return schemas.Clock(at=body.at)
 
 
 @router.get("/ticks", tags=["ticks"], operation_id="getClock", summary="The instant of the last tick")
-def get_clock(context: Context) -> Clock:
+def get_clock(context: Context) -> schemas.Clock:
     context.require_reader()
-    return Clock(at=store.last_tick(context.uow, context.company))
+    return schemas.Clock(at=store.last_tick(context.uow, context.company))

@@ -1,45 +1,54 @@
-"""What the intake's HTTP answers look like."""
+"""What comes in and goes out over HTTP at the intake."""
 
-from datetime import date, datetime
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.metrics.events.cloudevents import BATCH, STRUCTURED
+from services.metrics.events.accept import TOPIC
+from services.metrics.events.cloudevents import BATCH, LONGEST, REQUIRED, STRUCTURED
+from services.metrics.mappings.rules import Fault
 from shared.numbers import DecimalString
+from shared.periods import FIRST_YEAR, LAST_YEAR
 
 
-class Position(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Position:
     """Where an event stands; `GET /metrics/v1/positions` tells when readers have passed it."""
 
-    topic: str
     partition: int
     pos: int
+    topic: str = TOPIC
 
 
-class ReceiptProblem(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ReceiptProblem:
     """Why an event was rejected, as in a problem document."""
 
     type: str
     title: str
     status: int
     detail: str
-    field: str | None = None
-    remedy: str | None = None
+    field: str | None
+    remedy: str | None
 
 
-class Receipt(BaseModel):
-    """What became of one event of a request."""
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one event of a request; `index` is its place there, from 0.
 
-    index: int = Field(description="Its place in the request, from 0.")
+    `duplicate`: the same event was accepted before. `quarantined`: another content was accepted under its source and
+    id; this one is kept aside and does not count. `rejected`: it is not a CloudEvent. The position is that of the first
+    event with this source and id.
+    """
+
+    index: int
     id: str | None
     source: str | None
-    status: Literal["accepted", "duplicate", "quarantined", "rejected"] = Field(
-        description="`duplicate`: the same event was accepted before. `quarantined`: another content was accepted "
-        "under its source and id; this one is kept aside and does not count. `rejected`: it is not a CloudEvent."
-    )
-    position: Position | None = Field(description="Of the first event with this source and id; null when rejected.")
-    problem: ReceiptProblem | None
+    status: Literal["accepted", "duplicate", "quarantined", "rejected"]
+    position: Position | None = None
+    problem: ReceiptProblem | None = None
 
 
 class Receipts(BaseModel):
@@ -49,18 +58,8 @@ class Receipts(BaseModel):
     counts: dict[str, int] = Field(description="How many events of each status.")
 
 
-class FaultView(BaseModel):
-    """Why a mapping's rule yielded no observation for an event."""
-
-    mapping: str
-    item: int = Field(description="Index in the mapping's list; -1: the mapping as a whole.")
-    rule: int = Field(description="Index of the observation rule; -1: the mapping as a whole.")
-    field: str
-    reason: str
-
-
-class ObservationView(BaseModel):
-    """An observation that stands for an event."""
+class EventObservation(BaseModel):
+    """An observation that stands for an event; its state is as in readings."""
 
     mapping: str
     mapping_version: int
@@ -74,7 +73,7 @@ class ObservationView(BaseModel):
     source_unit: str | None
     key: str | None
     document: str | None
-    state: str = Field(description="`counts`, `superseded`, `retraction`, `matched` or `unmatched`.")
+    state: str
 
 
 class EventView(BaseModel):
@@ -86,19 +85,34 @@ class EventView(BaseModel):
     status: Literal["accepted", "processed", "waiting", "no_mapping", "parked"]
     error: str | None = Field(description="Why it is parked.")
     waits_for: list[str] = Field(description="References such as `metric:revenue` or `rate:EUR-CNY`.")
-    faults: list[FaultView]
-    observations: list[ObservationView]
+    faults: list[Fault]
+    observations: list[EventObservation]
 
 
-class Waiting(BaseModel):
-    """An event that waits under a reference."""
+class Listed(BaseModel):
+    """An event in a list."""
 
-    reference: str
     source: str
     id: str
     type: str
-    time: datetime
     position: Position
+
+
+class Waiting(Listed):
+    """An event that waits under a reference."""
+
+    reference: str
+    time: datetime
+
+
+class Faulty(Listed):
+    """A fault with its event."""
+
+    mapping: str
+    item: int
+    rule: int
+    field: str
+    reason: str
 
 
 class WaitingCount(BaseModel):
@@ -108,22 +122,13 @@ class WaitingCount(BaseModel):
     events: int
 
 
-class Faulty(FaultView):
-    """A fault with its event."""
-
-    source: str
-    id: str
-    type: str
-    position: Position
-
-
 class Quarantined(BaseModel):
-    """An event that came under a known source and id with another content."""
+    """An event that came under a known source and id with another content; `first` is what counts."""
 
     source: str
     id: str
-    event: dict[str, Any] = Field(description="What came.")
-    first: dict[str, Any] = Field(description="What counts.")
+    event: dict[str, Any]
+    first: dict[str, Any]
     first_position: Position
     recorded_at: datetime
 
@@ -142,23 +147,22 @@ class Clock(BaseModel):
 
 
 class SetClock(BaseModel):
-    """Lets time reach an instant."""
+    """Lets time reach an instant, given with its offset."""
 
     model_config = ConfigDict(extra="forbid")
-    at: AwareDatetime = Field(description="With its offset.", examples=["2025-04-01T00:00:00+08:00"])
+    at: Annotated[
+        AwareDatetime,
+        Field(gt=datetime(FIRST_YEAR + 1, 1, 1, tzinfo=UTC), lt=datetime(LAST_YEAR, 1, 1, tzinfo=UTC)),
+    ] = Field(examples=["2025-04-01T00:00:00+08:00"])
 
 
-_EVENT = {
+_EVENT: dict[str, Any] = {
     "type": "object",
-    "required": ["specversion", "id", "source", "type"],
+    "required": ["specversion", *REQUIRED],
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": {"type": "string", "minLength": 1, "maxLength": 300},
-        "source": {"type": "string", "minLength": 1, "maxLength": 500},
-        "type": {"type": "string", "minLength": 1, "maxLength": 300},
-        "subject": {"type": "string", "minLength": 1, "maxLength": 300},
+        **{name: {"type": "string", "minLength": 1, "maxLength": most} for name, most in LONGEST.items()},
         "time": {"type": "string", "format": "date-time", "description": "Without it the accept time counts."},
-        "dataschema": {"type": "string"},
         "data": {},
     },
     "examples": [
@@ -168,14 +172,15 @@ _EVENT = {
         }
     ],
 }  # fmt: skip
+_EVENTS = {"type": "array", "items": _EVENT}
 EVENTS_BODY = {
     "requestBody": {
         "required": True,
         "description": "CloudEvents 1.0: structured, batch, or binary mode with `ce-` headers and the data as body.",
         "content": {
             STRUCTURED: {"schema": _EVENT},
-            BATCH: {"schema": {"type": "array", "items": _EVENT}},
-            "application/json": {"schema": {"oneOf": [_EVENT, {"type": "array", "items": _EVENT}]}},
+            BATCH: {"schema": _EVENTS},
+            "application/json": {"schema": {"oneOf": [_EVENT, _EVENTS]}},
         },
     }
 }

@@ -1,25 +1,22 @@
 """Mappings, and what one would make of an example event."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.metrics.events.cloudevents import CloudEvent, from_json
-from services.metrics.events.schemas import FaultView
-from services.metrics.mappings.rules import Compiled, Fact, compile_version, facts_of
+from services.metrics.events.cloudevents import from_json
+from services.metrics.mappings.rules import Compiled, Fact, Fault, compile_version, facts_of
 from services.metrics.mappings.store import calendar
 from shared.configuration import configuration_router
 from shared.contracts.metrics import Mapping
 from shared.database.unit_of_work import UnitOfWork
 from shared.http.context import Context
 from shared.http.routing import Router
-from shared.numbers import DecimalString, plain
 from shared.periods import Calendar
 
-DRAFT = "draft"
 _ENCODE = msgspec.json.Encoder(decimal_format="number", enc_hook=Decimal).encode
 
 
@@ -31,30 +28,12 @@ class DryRun(BaseModel):
     event: dict[str, Any] = Field(description="A CloudEvent in structured mode.")
 
 
-class FactView(BaseModel):
-    """An observation that the event would yield; whether metric, subject and unit are known is not looked at."""
-
-    item: int
-    rule: int
-    metric: str
-    effect: str
-    value: str | None = Field(description="A number as plain text, or the member's text.")
-    unit: str | None = Field(description="Null: the metric's own. Empty: blank in the event, which then waits.")
-    subject: str
-    at: datetime
-    day: date = Field(description="The business day, in the company's time zone.")
-    key: str | None
-    document: str | None
-    dimensions: dict[str, str]
-    revision: DecimalString
-
-
 class DryRunResult(BaseModel):
-    """What the mapping would make of the event."""
+    """What the mapping would make of the event; whether metric, subject and unit are known is not looked at."""
 
     taken: bool = Field(description="Whether type, source and date are those of the mapping.")
-    observations: list[FactView]
-    faults: list[FaultView]
+    observations: list[Fact]
+    faults: list[Fault]
 
 
 def check(_uow: UnitOfWork, _company: str, code: str, new: Mapping, _before: Mapping | None) -> None:
@@ -69,27 +48,11 @@ router = Router(tags=["mappings"])
 def dry_run(context: Context, body: DryRun) -> DryRunResult:
     """Stores nothing. Without a company, days are judged in UTC."""
     context.require("analyst", "strategist")
-    mapping = compile_version(DRAFT, 0, body.mapping)
-    compiled = Compiled(calendar(context.uow, context.company) or Calendar("UTC"), [mapping])
-    mapped = facts_of(_example(body.event), compiled)
-    return DryRunResult(
-        taken=mapped.known,
-        observations=[_view(fact) for fact in mapped.facts],
-        faults=[
-            FaultView(mapping=DRAFT, item=each.item, rule=each.rule, field=each.field, reason=each.reason)
-            for each in mapped.faults
-        ],
-    )
-
-
-def _example(event: dict[str, Any]) -> CloudEvent:
-    """Through the same door as a real one; the strict reading of the request has kept its numbers exact."""
-    return from_json(_ENCODE(event), datetime.now(UTC))
-
-
-def _view(fact: Fact) -> FactView:
-    shown = {name: getattr(fact, name) for name in FactView.model_fields}
-    return FactView(**shown | {"value": plain(fact.value) if isinstance(fact.value, Decimal) else fact.value})
+    mapping = compile_version("draft", 0, body.mapping)
+    # Through the same door as a real event; the strict reading of the request has kept its numbers exact.
+    event = from_json(_ENCODE(body.event), datetime.now(UTC))
+    found = facts_of(event, Compiled(calendar(context.uow, context.company) or Calendar("UTC"), [mapping]))
+    return DryRunResult(taken=found.known, observations=found.facts, faults=found.faults)
 
 
 router.include_router(configuration_router(Mapping, write_roles=("analyst", "strategist"), check=check))

@@ -2,25 +2,28 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from shared.contracts.metrics import Mapping, ObservationRule
 from shared.errors import Invalid
 from shared.formula import MAPPING, FormulaError, Null, Outcome, Value, compile_mapping, parse
-from shared.formula.values import kind_of, number, shown, to_timestamp, written
-from shared.numbers import FRACTION_DIGITS, INTEGER_DIGITS, published
+from shared.formula.values import as_items, as_text, as_truth, kind_of, number, shown, to_timestamp, written
+from shared.numbers import FRACTION_DIGITS, INTEGER_DIGITS, DecimalString, published
 from shared.periods import Calendar, business_day, zone
 
-Evaluate = Callable[[Members[str, object]], Outcome]
-SUBJECT = re.compile(r"(unit|person):[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+T = TypeVar("T")
+Scope = Members[str, object]
+Evaluate = Callable[[Scope], Outcome]
 LONGEST_TEXT = 300
-_EVENT_NAMES = ("id", "source", "type", "subject", "time", "data")
-_NAMES, _ITEM_NAMES = frozenset(_EVENT_NAMES), frozenset({"item", "index"})
+_SUBJECT = re.compile(r"(unit|person):[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_NAMES = ("id", "source", "type", "subject", "time", "data")
+_ITEM_NAMES = (*_NAMES, "item", "index")
 _PARTS = ("when", "value", "unit", "subject", "time", "key", "document")
 _VALUELESS = ("open", "close", "retract")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,6 +31,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class MappingInvalid(Invalid):
     """A mapping cannot be used; `field` is the path of the expression, `position` counts its characters from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What of an accepted event a mapping sees."""
+
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: datetime
+    data: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,7 @@ class Fact:
     rule: int
     metric: str
     effect: str
-    value: Decimal | str | None
+    value: DecimalString | str | None
     unit: str | None
     subject: str
     at: datetime
@@ -56,12 +71,12 @@ class Fact:
     key: str | None
     document: str | None
     dimensions: dict[str, str]
-    revision: Decimal
+    revision: DecimalString
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a rule yielded nothing for an event; `item` and `rule` are -1 where the mapping as a whole failed."""
+    """Why a mapping's rule yielded no observation; `item` and `rule` are -1 where the mapping as a whole failed."""
 
     mapping: str
     item: int
@@ -87,47 +102,25 @@ class EventFacts:
     waits: list[str] = field(default_factory=list)
 
 
-class Event(Protocol):
-    """What of an accepted event a mapping sees."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def subject(self) -> str | None: ...
-    @property
-    def time(self) -> datetime: ...
-    @property
-    def data(self) -> Any: ...
-
-
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """One observation rule, ready to be evaluated. `parts` holds the expressions it has, by field."""
+    """One observation rule with the expressions it has, by field and by dimension."""
 
     number: int
-    metric: str
-    effect: str
+    rule: ObservationRule
     parts: dict[str, Evaluate]
-    dimensions: tuple[tuple[str, Evaluate], ...]
+    dimensions: dict[str, Evaluate]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """One version of a mapping."""
+    """One version of a mapping, with its own expressions by field."""
 
     code: str
     version: int
-    effective_from: date
-    event_type: str
-    source: str | None
-    when: Evaluate | None
-    for_each: Evaluate | None
-    revision: Evaluate | None
-    rules: tuple[CompiledRule, ...]
+    mapping: Mapping
+    parts: dict[str, Evaluate]
+    rules: list[CompiledRule]
 
 
 class Mapped(NamedTuple):
@@ -143,24 +136,22 @@ class Compiled:
 
     def __init__(self, calendar: Calendar, versions: Iterable[CompiledMapping]) -> None:
         self.calendar = calendar
-        self._timelines: dict[str, list[CompiledMapping]] = {}
-        for each in sorted(versions, key=lambda each: (each.code, each.effective_from, each.version)):
-            self._timelines.setdefault(each.code, []).append(each)
-        self._by_type: dict[str, set[str]] = {}
-        for code, timeline in self._timelines.items():
-            for each in timeline:
-                self._by_type.setdefault(each.event_type, set()).add(code)
+        timelines: dict[str, list[CompiledMapping]] = defaultdict(list)
+        for each in sorted(versions, key=lambda each: (each.code, each.mapping.effective_from, each.version)):
+            timelines[each.code].append(each)
+        self._by_type: dict[str, list[list[CompiledMapping]]] = defaultdict(list)
+        for timeline in timelines.values():
+            for event_type in {each.mapping.event_type for each in timeline}:
+                self._by_type[event_type].append(timeline)
 
     def taking(self, event: Event, day: date) -> list[CompiledMapping]:
         """The mappings that take an event: of each the version in force on the event's day."""
         found = []
-        for code in sorted(self._by_type.get(event.type, ())):
-            timeline = self._timelines[code]
-            index = bisect_right(timeline, day, key=lambda each: each.effective_from)
-            if index and timeline[index - 1].event_type == event.type:
-                each = timeline[index - 1]
-                if each.source is None or each.source == event.source:
-                    found.append(each)
+        for timeline in self._by_type.get(event.type, ()):
+            begun = bisect_right(timeline, day, key=lambda each: each.mapping.effective_from)
+            mapping = timeline[begun - 1].mapping if begun else None
+            if mapping and mapping.event_type == event.type and mapping.source in (None, event.source):
+                found.append(timeline[begun - 1])
         return found
 
 
@@ -170,29 +161,16 @@ def compile_version(code: str, version: int, mapping: Mapping) -> CompiledMappin
     Raises:
         MappingInvalid: an expression breaks the grammar or reads what is not there; `field` is its path.
     """
-    outer = _NAMES if mapping.for_each is None else _NAMES | _ITEM_NAMES
-    when, for_each, revision = (
-        _compiled(getattr(mapping, name), name, outer if name == "revision" else _NAMES)
-        for name in ("when", "for_each", "revision")
-    )
-    rules = tuple(_compiled_rule(number, rule, outer) for number, rule in enumerate(mapping.observations))
-    return CompiledMapping(
-        code, version, mapping.effective_from, mapping.event_type, mapping.source, when, for_each, revision, rules
-    )  # fmt: skip
-
-
-def _compiled_rule(number: int, rule: ObservationRule, names: frozenset[str]) -> CompiledRule:
-    at = f"observations.{number}."
-    _check_effect(rule, at)
-    parts = {
-        name: found
-        for name in _PARTS
-        if (found := _compiled(getattr(rule, name), at + name, names)) is not None
-    }  # fmt: skip
-    dimensions = [
-        (name, _compiled(text, f"{at}dimensions.{name}", names)) for name, text in sorted(rule.dimensions.items())
-    ]
-    return CompiledRule(number, rule.metric, rule.effect, parts, tuple((n, e) for n, e in dimensions if e))
+    inner = _NAMES if mapping.for_each is None else _ITEM_NAMES
+    parts = _compiled({"when": mapping.when, "for_each": mapping.for_each}, "", _NAMES)
+    parts |= _compiled({"revision": mapping.revision}, "", inner)
+    rules = []
+    for index, rule in enumerate(mapping.observations):
+        at = f"observations.{index}."
+        _check_effect(rule, at)
+        own = _compiled({name: getattr(rule, name) for name in _PARTS}, at, inner)
+        rules.append(CompiledRule(index, rule, own, _compiled(rule.dimensions, at + "dimensions.", inner)))
+    return CompiledMapping(code, version, mapping, parts, rules)
 
 
 def _check_effect(rule: ObservationRule, at: str) -> None:
@@ -204,15 +182,17 @@ def _check_effect(rule: ObservationRule, at: str) -> None:
         _refuse(at + "document", "replace supersedes a document.", "Add the document's key.")
 
 
-def _compiled(text: str | None, path: str, names: frozenset[str]) -> Evaluate | None:
-    if text is None:
-        return None
+def _compiled(texts: Members[str, str | None], at: str, names: Sequence[str]) -> dict[str, Evaluate]:
+    return {name: _expression(text, at + name, names) for name, text in texts.items() if text is not None}
+
+
+def _expression(text: str, path: str, names: Sequence[str]) -> Evaluate:
     try:
         expression = parse(text, functions=MAPPING)
         evaluate = compile_mapping(expression)
     except FormulaError as error:
-        raise MappingInvalid(f"{path}: {error.rule}", field=path, remedy=error.remedy, **error.more) from None
-    unknown = sorted({name.split(".", 1)[0].split("[", 1)[0] for name in expression.names} - names)
+        _refuse(path, error.rule, error.remedy, **error.more)
+    unknown = sorted({name.split(".", 1)[0].split("[", 1)[0] for name in expression.names} - set(names))
     if unknown:
         position = text.find(unknown[0]) + 1
         _refuse(
@@ -222,19 +202,22 @@ def _compiled(text: str | None, path: str, names: frozenset[str]) -> Evaluate | 
     return evaluate
 
 
-def _refuse(path: str, rule: str, remedy: str, **more: object) -> NoReturn:
-    raise MappingInvalid(f"{path}: {rule}", field=path, remedy=remedy, **more)
+def _refuse(path: str, rule: str, remedy: str | None, **more: object) -> NoReturn:
+    raise MappingInvalid(f"{path}: {rule}", field=path, remedy=remedy, **more) from None
 
 
 def facts_of(event: Event, compiled: Compiled) -> Mapped:
     """What the mappings in force at the event's own time find in it."""
     taking = compiled.taking(event, business_day(compiled.calendar, event.time))
-    facts: list[Fact] = []
-    faults: list[Fault] = []
-    scope: dict[str, object] = {name: getattr(event, name) for name in _EVENT_NAMES}
+    found = Mapped([], [], bool(taking))
+    scope: dict[str, object] = {name: getattr(event, name) for name in _NAMES}
     for mapping in taking:
-        _map(mapping, compiled.calendar, scope, facts, faults)
-    return Mapped(facts, faults, bool(taking))
+        try:
+            for item, within in enumerate(_scopes(mapping, scope)):
+                _map(mapping, compiled.calendar, within, item, found)
+        except _Unusable as fault:
+            found.faults.append(Fault(mapping.code, -1, -1, fault.field, fault.reason))
+    return found
 
 
 class _Unusable(Exception):
@@ -242,154 +225,118 @@ class _Unusable(Exception):
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
-        self.field, self.reason = field, reason
+        self.field, self.reason = field, reason[:400]
 
 
-def _map(
-    mapping: CompiledMapping, calendar: Calendar, scope: dict[str, object], facts: list[Fact], faults: list[Fault]
-) -> None:
-    item, rule = -1, -1
+def _had(evaluate: Evaluate, field: str, scope: Scope, convert: Callable[[Value], T], absent: T | None = None) -> T:
+    """The value of an expression, converted; `absent` where there is none, and _Unusable where that is None."""
+    outcome = evaluate(scope)
     try:
-        if mapping.when and not _truth(mapping.when, "when", scope):
-            return
-        for item, within in enumerate(_scopes(mapping, scope)):
-            revision: Decimal | None = None
-            for compiled in mapping.rules:
-                rule = compiled.number
-                try:
-                    if (when := compiled.parts.get("when")) and not _truth(when, "when", within):
-                        continue
-                    if revision is None:
-                        revision = _revision(mapping, calendar, within)
-                    facts.append(_fact(mapping, compiled, calendar, within, item, revision))
-                except _Unusable as fault:
-                    faults.append(Fault(mapping.code, item, rule, fault.field, fault.reason[:400]))
-    except _Unusable as fault:
-        faults.append(Fault(mapping.code, item, rule, fault.field, fault.reason[:400]))
+        if outcome.value is not None:
+            return convert(outcome.value)
+        if absent is not None:
+            return absent
+        raise Null(outcome.reason or "there is no value")
+    except Null as null:
+        raise _Unusable(field, null.reason) from None
 
 
-def _scopes(mapping: CompiledMapping, scope: dict[str, object]) -> Iterator[dict[str, object]]:
-    if mapping.for_each is None:
-        yield scope
-        return
-    items = _value(mapping.for_each, "for_each", scope)
-    if not isinstance(items, list):
-        raise _Unusable("for_each", f"{kind_of(items)} is not a list")
-    for index, item in enumerate(items):
-        yield {**scope, "item": item, "index": index}
+def _scopes(mapping: CompiledMapping, scope: dict[str, object]) -> list[dict[str, object]]:
+    """What the rules see: the event, once for each item where there is a list; nothing where `when` is false."""
+    parts = mapping.parts
+    if "when" in parts and not _had(parts["when"], "when", scope, as_truth):
+        return []
+    if "for_each" not in parts:
+        return [scope]
+    items = _had(parts["for_each"], "for_each", scope, as_items)
+    return [{**scope, "item": item, "index": index} for index, item in enumerate(items)]
+
+
+def _map(mapping: CompiledMapping, calendar: Calendar, scope: Scope, item: int, found: Mapped) -> None:
+    revision: Decimal | None = None
+    for rule in mapping.rules:
+        try:
+            if "when" in rule.parts and not _had(rule.parts["when"], "when", scope, as_truth):
+                continue
+            if revision is None:
+                revision = _revision(mapping, calendar, scope)
+            found.facts.append(_fact(mapping, rule, calendar, scope, item, revision))
+        except _Unusable as fault:
+            found.faults.append(Fault(mapping.code, item, rule.number, fault.field, fault.reason))
 
 
 def _fact(
-    mapping: CompiledMapping,
-    rule: CompiledRule,
-    calendar: Calendar,
-    scope: dict[str, object],
-    item: int,
-    revision: Decimal,
+    mapping: CompiledMapping, rule: CompiledRule, calendar: Calendar, scope: Scope, item: int, revision: Decimal
 ) -> Fact:
-    parts = rule.parts
-    at = _moment(parts["time"], calendar, scope) if "time" in parts else scope["time"]
-    assert isinstance(at, datetime)
-    subject = _text(parts["subject"], "subject", scope)
-    if not SUBJECT.fullmatch(subject):
-        raise _Unusable("subject", f"{shown(subject)} is not unit:CODE or person:CODE")
-    dimensions = {name: text for name, evaluate in rule.dimensions if (text := _dimension(name, evaluate, scope))}
+    def part(name: str, convert: Callable[[Value], T], otherwise: T, absent: T | None = None) -> T:
+        return _had(rule.parts[name], name, scope, convert, absent) if name in rule.parts else otherwise
+
+    of = rule.rule
+    unsaid: Decimal | str | None = None if of.effect in _VALUELESS else Decimal(1)
+    at: Any = part("time", lambda value: _moment(value, zone(calendar.time_zone)), scope["time"])
+    # Without a value the observation still counts, only not under this dimension.
+    dimensions = {name: _had(each, f"dimensions.{name}", scope, _label, "") for name, each in rule.dimensions.items()}
     return Fact(
-        mapping.code, mapping.version, item, rule.number, rule.metric, rule.effect,
-        _measured(parts["value"], scope) if "value" in parts else None if rule.effect in _VALUELESS else Decimal(1),
-        _unit(parts["unit"], scope) if "unit" in parts else None,
-        subject, at, business_day(calendar, at),
-        _text(parts["key"], "key", scope) if "key" in parts else None,
-        _text(parts["document"], "document", scope) if "document" in parts else None,
-        dimensions, revision,
+        mapping.code, mapping.version, item, rule.number, of.metric, of.effect,
+        part("value", _measured, unsaid),
+        part("unit", lambda value: _short(as_text(value).strip()), None, absent=""),
+        _had(rule.parts["subject"], "subject", scope, _subject), at, business_day(calendar, at),
+        part("key", _text, None), part("document", _text, None),
+        {name: text for name, text in dimensions.items() if text}, revision,
     )  # fmt: skip
 
 
-def _value(evaluate: Evaluate, field: str, scope: dict[str, object]) -> Value:
-    outcome = evaluate(scope)
-    if outcome.value is None:
-        raise _Unusable(field, outcome.reason or "there is no value")
-    return outcome.value
-
-
-def _truth(evaluate: Evaluate, field: str, scope: dict[str, object]) -> bool:
-    found = _value(evaluate, field, scope)
-    if found is not True and found is not False:
-        raise _Unusable(field, f"{kind_of(found)} is not true or false")
-    return bool(found)
-
-
-def _measured(evaluate: Evaluate, scope: dict[str, object]) -> Decimal | str:
-    found = _value(evaluate, "value", scope)
-    if isinstance(found, str):
-        return _short(found, "value")
-    if not isinstance(found, Decimal):
-        raise _Unusable("value", f"{kind_of(found)} is not a number or text")
-    return _kept(found, "value")
-
-
-def _kept(number: Decimal, field: str) -> Decimal:
-    if number and number.adjusted() >= INTEGER_DIGITS:
-        raise _Unusable(field, f"the number has more than {INTEGER_DIGITS} digits before the point")
-    if published(number) != number:
-        raise _Unusable(field, f"the number has more than {FRACTION_DIGITS} digits after the point; use round")
-    return number
-
-
-def _text(evaluate: Evaluate, field: str, scope: dict[str, object]) -> str:
-    try:
-        found = written(_value(evaluate, field, scope))
-    except Null as null:
-        raise _Unusable(field, null.reason) from None
-    if not found.strip():
-        raise _Unusable(field, "the text is blank")
-    return _short(found, field)
-
-
-def _short(text: str, field: str) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise _Unusable(field, f"the text is longer than {LONGEST_TEXT} characters")
+def _subject(value: Value) -> str:
+    if not _SUBJECT.fullmatch(text := _text(value)):
+        raise Null(f"{shown(text)} is not unit:CODE or person:CODE")
     return text
 
 
-def _dimension(name: str, evaluate: Evaluate, scope: dict[str, object]) -> str | None:
-    """Without a value the observation still counts, only not under this dimension."""
-    outcome = evaluate(scope)
-    if outcome.value is None or outcome.value == "":
-        return None
-    try:
-        return _short(written(outcome.value), f"dimensions.{name}")
-    except Null as null:
-        raise _Unusable(f"dimensions.{name}", null.reason) from None
+def _measured(value: Value) -> Decimal | str:
+    if isinstance(value, str):
+        return _short(value)
+    if not isinstance(value, Decimal):
+        raise Null(f"{kind_of(value)} is not a number or text")
+    return _kept(value)
 
 
-def _unit(evaluate: Evaluate, scope: dict[str, object]) -> str:
-    found = evaluate(scope).value
-    if found is None:
-        return ""
-    if not isinstance(found, str):
-        raise _Unusable("unit", f"{kind_of(found)} is not text")
-    return _short(found.strip(), "unit")
+def _kept(number: Decimal) -> Decimal:
+    if number and number.adjusted() >= INTEGER_DIGITS:
+        raise Null(f"the number has more than {INTEGER_DIGITS} digits before the point")
+    if published(number) != number:
+        raise Null(f"the number has more than {FRACTION_DIGITS} digits after the point; use round")
+    return number
 
 
-def _moment(evaluate: Evaluate, calendar: Calendar, scope: dict[str, object]) -> datetime:
-    try:
-        found = to_timestamp(_value(evaluate, "time", scope))
-    except Null as null:
-        raise _Unusable("time", null.reason) from None
-    return found if found.tzinfo else found.replace(tzinfo=zone(calendar.time_zone))
+def _text(value: Value) -> str:
+    text = written(value)
+    if not text.strip():
+        raise Null("the text is blank")
+    return _short(text)
 
 
-def _revision(mapping: CompiledMapping, calendar: Calendar, scope: dict[str, object]) -> Decimal:
+def _label(value: Value) -> str:
+    return _short(written(value))
+
+
+def _short(text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise Null(f"the text is longer than {LONGEST_TEXT} characters")
+    return text
+
+
+def _moment(value: Value, zone: tzinfo) -> datetime:
+    found = to_timestamp(value)
+    return found if found.tzinfo else found.replace(tzinfo=zone)
+
+
+def _revision(mapping: CompiledMapping, calendar: Calendar, scope: Scope) -> Decimal:
     """A number, or an instant as microseconds since 1970, so that a document's `modified` can be its revision."""
-    if mapping.revision is None:
-        return Decimal(0)
-    found = _value(mapping.revision, "revision", scope)
-    if isinstance(found, date):
-        moment = to_timestamp(found)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone(calendar.time_zone))
-        return Decimal((aware - _EPOCH) // timedelta(microseconds=1))
-    try:
-        return _kept(number(found), "revision")
-    except Null as null:
-        raise _Unusable("revision", null.reason) from None
+
+    def revised(value: Value) -> Decimal:
+        if isinstance(value, date):
+            return Decimal((_moment(value, zone(calendar.time_zone)) - _EPOCH) // timedelta(microseconds=1))
+        return _kept(number(value))
+
+    evaluate = mapping.parts.get("revision")
+    return _had(evaluate, "revision", scope, revised) if evaluate else Decimal(0)

@@ -12,27 +12,30 @@ from shared.contracts.metrics import Mapping
 from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Calendar
 
-Version = tuple[int, int]
-_compiled: "WeakKeyDictionary[Engine, dict[str, tuple[Version, Compiled | None]]]" = WeakKeyDictionary()
+State = tuple[Any, ...]
+_compiled: "WeakKeyDictionary[Engine, dict[str, tuple[State, Compiled | None]]]" = WeakKeyDictionary()
 
 
-def version(uow: UnitOfWork, company: str) -> Version:
+def version(uow: UnitOfWork, company: str) -> State:
     """Changes whenever what decides about mapping is recorded; the last transaction tells apart two states of one
     count of which one was rolled back."""
-    row: Any = uow.row(
+    [row] = uow.rows(
         "SELECT count(*), coalesce(max(xmin::text::bigint), 0) FROM configuration "
         "WHERE company = :company AND kind = ANY(:kinds)",
         company=company, kinds=[Mapping.KIND, Company.KIND],
     )  # fmt: skip
-    return (row[0], row[1]) if row else (0, 0)
+    return tuple(row)
 
 
-def compiled(uow: UnitOfWork, company: str) -> tuple[Version, Compiled | None]:
+def compiled(uow: UnitOfWork, company: str) -> tuple[State, Compiled | None]:
     """The company's mappings with the state they are of; None where the company, and so its time zone, is not known."""
     now = version(uow, company)
     kept = _compiled.setdefault(uow.connection.engine, {})
     if company not in kept or kept[company][0] != now:
-        kept[company] = (now, _load(uow, company))
+        known = calendar(uow, company)
+        versions = history(uow, Mapping, company) if known else []
+        all_of_them = [compile_version(each.code, each.version, each.content) for each in versions]
+        kept[company] = (now, Compiled(known, all_of_them) if known else None)
     return kept[company]
 
 
@@ -40,22 +43,3 @@ def calendar(uow: UnitOfWork, company: str) -> Calendar | None:
     """The company's calendar, where the company is known."""
     found = latest(uow, Company, company, "company")
     return Calendar(found.content.time_zone, found.content.fiscal_year_start_month) if found else None
-
-
-def mapped_before(uow: UnitOfWork, company: str, event_type: str, code: str, number: int) -> bool:
-    """Whether any other version of any mapping takes events of a type: if none does, all of them wait."""
-    return bool(
-        uow.value(
-            "SELECT EXISTS (SELECT FROM configuration WHERE company = :company AND kind = :kind "
-            "AND content->>'event_type' = :type AND (code, version) <> (:code, :number))",
-            company=company, kind=Mapping.KIND, type=event_type, code=code, number=number,
-        )
-    )  # fmt: skip
-
-
-def _load(uow: UnitOfWork, company: str) -> Compiled | None:
-    known = calendar(uow, company)
-    if known is None:
-        return None
-    versions = history(uow, Mapping, company)
-    return Compiled(known, [compile_version(each.code, each.version, each.content) for each in versions])
