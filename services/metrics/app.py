@@ -6,7 +6,6 @@ from services.metrics.chain.handlers import settle
 from services.metrics.chain.routes import router as chain
 from services.metrics.events import clock, routes
 from services.metrics.mappings.routes import router as mappings
-from services.metrics.policies import POLICIES
 from services.metrics.readings.routes import router as readings
 from services.metrics.tables import metadata
 from shared.service import Service
@@ -24,6 +23,5 @@ def service() -> Service:
         tick_inputs=("metrics.source-events",),
         on_tick=clock.on_tick,
         routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router(), readings, chain),
-        policies=POLICIES,
         lifespan=clock.ticking,
     )

@@ -1,8 +1,10 @@
 """Sources, metrics, conversions, rates and policies: dated settings with their checks."""
 
+from collections.abc import Callable
+from typing import Any
+
 from services.metrics.catalogue import rules
-from services.metrics.policies import POLICIES
-from shared.configuration import all_in_force, configuration_router, latest
+from shared.configuration import Check, all_in_force, configuration_router, latest
 from shared.contracts.metrics import Conversion, Metric, MetricsPolicy, Rate, Source
 from shared.database.unit_of_work import UnitOfWork
 from shared.errors import Conflict, Invalid
@@ -28,13 +30,12 @@ def check_source(uow: UnitOfWork, company: str, code: str, new: Source, _before:
 
 
 def check_metric(uow: UnitOfWork, company: str, code: str, new: Metric, _before: Metric | None) -> None:
-    rules.formula_of(new)
     rules.check_folds(new)
-    known = {name: found.content for name, found in all_in_force(uow, Metric, company).items()}
+    before = {name: found.content for name, found in all_in_force(uow, Metric, company).items()}
+    known = {**before, code: new}
 
     def unit_of(name: str) -> Unit | None:
-        metric = new if name == code else known.get(name)
-        return parse_unit(metric.unit) if metric else None
+        return parse_unit(known[name].unit) if name in known else None
 
     def unit_of_parameter(name: str) -> Unit | None:
         policy = latest(uow, MetricsPolicy, company, name)
@@ -44,52 +45,17 @@ def check_metric(uow: UnitOfWork, company: str, code: str, new: Metric, _before:
             return None
 
     rules.check_unit(new, unit_of, unit_of_parameter)
-    rules.check_cycle(code, new, known)
-    if code in known and _has_observations(uow, company, code):
-        rules.check_unchanged(new, known[code])
-    _check_dependents(uow, company, code, new, known, unit_of, unit_of_parameter)
+    rules.check_cycle(known)
+    observed = "SELECT EXISTS (SELECT FROM observation WHERE company = :company AND metric = :metric)"
+    if code in before and uow.value(observed, company=company, metric=code):
+        rules.check_unchanged(new, before[code])
+    if code not in before or before[code].unit != new.unit:
+        rules.check_dependents(code, known, unit_of, unit_of_parameter)
 
 
-def _check_dependents(
-    uow: UnitOfWork,
-    company: str,
-    code: str,
-    new: Metric,
-    known: dict[str, Metric],
-    unit_of: rules.UnitOf,
-    unit_of_parameter: rules.UnitOf,
-) -> None:
-    """A unit that appears or changes must fit the formulas that were defined before it."""
-    before = known.get(code)
-    if before and before.unit == new.unit:
-        return
-    for name, metric in known.items():
-        expression = rules.formula_of(metric)
-        if name != code and expression and code in expression.names | {called for _, called in expression.calls}:
-            try:
-                rules.check_unit(metric, unit_of, unit_of_parameter)
-            except Invalid as error:
-                raise rules.UnitDoesNotFit(
-                    f"The formula of {name} uses this metric, and with the unit {new.unit}: {error.rule}",
-                    field="unit", remedy=f"Correct {name} first, or this unit.",
-                ) from None  # fmt: skip
-
-
-def _has_observations(uow: UnitOfWork, company: str, code: str) -> bool:
-    return bool(
-        uow.value(
-            "SELECT EXISTS (SELECT FROM observation WHERE company = :company AND metric = :metric)",
-            company=company, metric=code,
-        )
-    )  # fmt: skip
-
-
-def check_rate(_uow: UnitOfWork, _company: str, code: str, new: Rate, _before: Rate | None) -> None:
-    rules.check_rate(code, new)
-
-
-def check_conversion(_uow: UnitOfWork, _company: str, code: str, new: Conversion, _before: Conversion | None) -> None:
-    rules.check_conversion(code, new)
+def _own(rule: Callable[[str, Any], None]) -> Check:
+    """A check that looks at nothing but the setting."""
+    return lambda _uow, _company, code, new, _before: rule(code, new)
 
 
 def catalogue_router() -> Router:
@@ -98,7 +64,7 @@ def catalogue_router() -> Router:
     who = ("analyst", "strategist")
     router.include_router(configuration_router(Source, write_roles=who, check=check_source))
     router.include_router(configuration_router(Metric, write_roles=who, check=check_metric))
-    router.include_router(configuration_router(Conversion, write_roles=who, check=check_conversion))
-    router.include_router(configuration_router(Rate, write_roles=(*who, "finance"), check=check_rate))
-    router.include_router(policy_router(MetricsPolicy, POLICIES, own_parameters=True))
+    router.include_router(configuration_router(Conversion, write_roles=who, check=_own(rules.check_conversion)))
+    router.include_router(configuration_router(Rate, write_roles=(*who, "finance"), check=_own(rules.check_rate)))
+    router.include_router(policy_router(MetricsPolicy, (), own_parameters=True))
     return router

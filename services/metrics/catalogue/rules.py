@@ -1,6 +1,7 @@
 """What a metric, a rate and a conversion must be, judged when they are defined."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 from shared.contracts.metrics import Conversion, Metric, Rate
 from shared.errors import Conflict, Invalid
@@ -52,16 +53,10 @@ def formula_of(metric: Metric) -> Expression | None:
     return expression
 
 
-def same_period(metric: Metric) -> frozenset[str]:
-    """The metrics it reads in the same period; what looks back is no dependency that could close a loop."""
-    expression = formula_of(metric)
-    return expression.names if expression else frozenset()
-
-
-def check_cycle(code: str, metric: Metric, others: Mapping[str, Metric]) -> None:
-    """Raises FormulaCycle where a formula leads back to the metric itself within a period."""
-    graph = {name: same_period(other) for name, other in others.items() if name != code} | {code: same_period(metric)}
-    if path := find_cycle(graph):
+def check_cycle(known: Mapping[str, Metric]) -> None:
+    """Raises FormulaCycle where a formula leads back to its own metric within a period; what looks back may."""
+    formulas = {name: formula_of(metric) for name, metric in known.items()}
+    if path := find_cycle({name: formula.names for name, formula in formulas.items() if formula}):
         raise FormulaCycle(
             f"A formula may not lead back to its own metric in the same period: {' -> '.join(path)}.",
             field="formula", remedy="Use previous(…) for one of them.", path=path,
@@ -95,9 +90,24 @@ def check_unit(metric: Metric, unit_of: UnitOf, unit_of_parameter: UnitOf) -> No
         )  # fmt: skip
 
 
+def check_dependents(code: str, known: Mapping[str, Metric], unit_of: UnitOf, unit_of_parameter: UnitOf) -> None:
+    """A unit that appears or changes must fit the formulas that were defined before it. Raises UnitDoesNotFit."""
+    for name, metric in known.items():
+        formula = formula_of(metric)
+        if name == code or formula is None or code not in formula.names | {called for _, called in formula.calls}:
+            continue
+        try:
+            check_unit(metric, unit_of, unit_of_parameter)
+        except Invalid as error:
+            raise UnitDoesNotFit(
+                f"The formula of {name} uses this metric, and with the unit {known[code].unit}: {error.rule}",
+                field="unit", remedy=f"Correct {name} first, or this unit.",
+            ) from None  # fmt: skip
+
+
 def check_folds(metric: Metric) -> None:
     """Raises FoldsDoNotFit."""
-    if (metric.across_subjects == "distinct") and metric.over_time != "distinct":
+    if metric.across_subjects == "distinct" and metric.over_time != "distinct":
         raise FoldsDoNotFit(
             "Distinct members are counted across subjects only where they are counted over time.",
             field="across_subjects", remedy="Set over_time to distinct too, or across_subjects to sum.",
@@ -108,16 +118,16 @@ def check_folds(metric: Metric) -> None:
 
 def check_unchanged(metric: Metric, before: Metric) -> None:
     """What observations were measured and folded by stays. Raises MetricIsInUse."""
-    for name in ("unit", "over_time", "across_subjects"):
-        if getattr(metric, name) != getattr(before, name):
-            raise MetricIsInUse(
-                f"Observations feed this metric, so its {name} stays {getattr(before, name)}.",
-                field=name, remedy="Define another metric, and map to it.",
-            )  # fmt: skip
+    changed = [
+        name for name in ("unit", "over_time", "across_subjects") if getattr(metric, name) != getattr(before, name)
+    ]
     if metric.formula is not None and before.formula is None:
+        changed.append("formula")
+    if changed:
         raise MetricIsInUse(
-            "Observations feed this metric, so it gets no formula.", field="formula", remedy="Define another metric."
-        )
+            f"Observations feed this metric, so its {changed[0]} stays {getattr(before, changed[0])}.",
+            field=changed[0], remedy="Define another metric, and map to it.",
+        )  # fmt: skip
 
 
 def check_rate(code: str, rate: Rate) -> None:
@@ -125,25 +135,23 @@ def check_rate(code: str, rate: Rate) -> None:
     for name in ("from_currency", "to_currency"):
         if not is_currency(getattr(rate, name)):
             raise RateRefused(f"{getattr(rate, name)} is not a currency.", field=name, remedy="Use its ISO 4217 code.")
-    _check_pair(code, rate.from_currency, rate.to_currency, "rate", rate.rate > 0)
+    _check_pair(code, rate.from_currency, rate.to_currency, "rate", rate.rate)
 
 
 def check_conversion(code: str, conversion: Conversion) -> None:
     """Raises CodeDoesNotFit, RateRefused."""
-    if is_currency(conversion.from_unit) or is_currency(conversion.to_unit):
+    pair = conversion.from_unit, conversion.to_unit
+    if any(map(is_currency, pair)):
         raise RateRefused("Currencies convert by rates.", field="from_unit", remedy="Use /metrics/v1/rates.")
-    _check_pair(code, conversion.from_unit, conversion.to_unit, "factor", conversion.factor > 0)
-    pair = [Unit(((text, 1),)) for text in (conversion.from_unit, conversion.to_unit)]
-    if all(map(is_duration, pair)):
+    _check_pair(code, *pair, "factor", conversion.factor)
+    if all(is_duration(Unit(((text, 1),))) for text in pair):
         raise RateRefused("d, h, min and s convert by themselves.", field="from_unit", remedy="Leave it out.")
 
 
-def _check_pair(code: str, one: str, other: str, number: str, positive: bool) -> None:
+def _check_pair(code: str, one: str, other: str, name: str, number: Decimal) -> None:
     if code != f"{one}-{other}":
-        raise CodeDoesNotFit(
-            f"The code is FROM-TO: {one}-{other}.", field="code", remedy=f"Put it under {one}-{other}."
-        )
-    if one == other:
-        raise RateRefused(f"{one} needs no {number} to itself.", field=number, remedy="Name two different units.")
-    if not positive:
-        raise RateRefused(f"A {number} is above zero.", field=number, remedy="Correct it.")
+        rule, remedy = f"The code is FROM-TO: {one}-{other}.", f"Put it under {one}-{other}."
+        raise CodeDoesNotFit(rule, field="code", remedy=remedy)
+    if one == other or number <= 0:
+        rule = f"A {name} ties two different units and is above zero."
+        raise RateRefused(rule, field=name, remedy="Correct it, or leave it out.")

@@ -128,12 +128,9 @@ def alone(read: Callable[..., CloudEvent], *given: Any) -> CloudEvent | Envelope
 
 def from_json(raw: bytes, now: datetime) -> CloudEvent:
     """An event in structured mode. Raises EnvelopeFault."""
-    event = _decoded(raw)
+    event = read_data(raw)
     if not isinstance(event, dict):
         _fault(None, "An event is a JSON object.", "Send an object with id, source, specversion and type.")
-    # With a backslash a NUL may come, or half a surrogate; quotes fewer than read show that a member came twice.
-    if b"\\" in raw or raw.count(b'"') != _CANONICAL(event).count(b'"') or raw.count(b"{") + raw.count(b"[") > DEEPEST:
-        _look_closely(raw)
     return checked(event, now)
 
 
@@ -155,20 +152,19 @@ def from_binary(headers: Mapping[str, str], kind: str, body: bytes, now: datetim
     return checked(event, now)
 
 
-def _decoded(raw: bytes) -> Any:
+def read_data(raw: bytes) -> Any:
+    """JSON with exact numbers, of which no two readers think differently. Raises EnvelopeFault."""
     try:
-        return _VALUE.decode(raw)
+        value = _VALUE.decode(raw)
+        # With a backslash a NUL may come, or half a surrogate; quotes fewer than read show that a member came twice.
+        unlike = b"\\" in raw or raw.count(b'"') != _CANONICAL(value).count(b'"')
+        if unlike or raw.count(b"{") + raw.count(b"[") > DEEPEST:
+            _look_closely(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError) as error:
         _fault(None, f"The event is not JSON: {clean(error, 200)}.", "Send valid JSON in UTF-8.")
     except RecursionError:
-        _too_deep()
-
-
-def read_data(raw: bytes) -> Any:
-    """JSON of which nothing is known yet, looked at closely. Raises EnvelopeFault."""
-    data = _decoded(raw)
-    _look_closely(raw)
-    return data
+        _fault(None, f"An event nests at most {DEEPEST} levels deep.", "Send flatter data.")
+    return value
 
 
 def stored(text: str) -> Event:
@@ -285,12 +281,8 @@ def _taken_apart(body: bytes) -> list[bytes]:
 
 def _look_closely(raw: bytes) -> None:
     """Finds what the fast decoder lets pass: a member given twice, NUL, more than 64 levels."""
-    try:
-        depth = _depth(json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str))
-    except RecursionError:
-        depth = DEEPEST + 1
-    if depth > DEEPEST:
-        _too_deep()
+    if _depth(json.loads(raw, object_pairs_hook=_once, parse_int=str, parse_float=str)) > DEEPEST:
+        raise RecursionError
 
 
 def _depth(value: Any) -> int:
@@ -308,10 +300,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         _fault(None, f"The member {clean(twice, 60)} is given twice in one object.", "Send it once.")
     return members
-
-
-def _too_deep() -> NoReturn:
-    _fault(None, f"An event nests at most {DEEPEST} levels deep.", "Send flatter data.")
 
 
 def _header(name: str, value: str) -> str:

@@ -10,7 +10,7 @@ from fastapi import Response
 from services.metrics.events.accept import incoming
 from services.metrics.events.cloudevents import CloudEvent
 from services.metrics.events.intake import Intake
-from services.metrics.events.schemas import Position, Receipt, ReceiptProblem
+from services.metrics.events.schemas import Position, Receipt
 from shared.errors import DomainError
 from shared.http.problems import clean, status_of, words_of
 
@@ -39,7 +39,9 @@ def as_json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def _problem(fault: DomainError) -> ReceiptProblem:
+def _problem(fault: DomainError) -> dict[str, Any]:
     words = words_of(type(fault).__name__)
-    kind, title = "urn:valueloop:problem:" + "-".join(words), " ".join(words).capitalize()
-    return ReceiptProblem(kind, title, status_of(fault), clean(fault.rule), fault.field, fault.remedy)
+    return {
+        "type": "urn:valueloop:problem:" + "-".join(words), "title": " ".join(words).capitalize(),
+        "status": status_of(fault), "detail": clean(fault.rule), "field": fault.field, "remedy": fault.remedy,
+    }  # fmt: skip

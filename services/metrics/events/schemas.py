@@ -23,24 +23,12 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptProblem:
-    """Why an event was rejected, as in a problem document."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    field: str | None
-    remedy: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of one event of a request; `index` is its place there, from 0.
 
     `duplicate`: the same event was accepted before. `quarantined`: another content was accepted under its source and
     id; this one is kept aside and does not count. `rejected`: it is not a CloudEvent. The position is that of the first
-    event with this source and id.
+    event with this source and id. The problem is as in a problem document.
     """
 
     index: int
@@ -48,7 +36,7 @@ class Receipt:
     source: str | None
     status: Literal["accepted", "duplicate", "quarantined", "rejected"]
     position: Position | None = None
-    problem: ReceiptProblem | None = None
+    problem: dict[str, Any] | None = None
 
 
 class Receipts(BaseModel):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Members
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -24,7 +24,6 @@ LONGEST_TEXT = 300
 _SUBJECT = re.compile(r"(unit|person):[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _NAMES = ("id", "source", "type", "subject", "time", "data")
 _ITEM_NAMES = (*_NAMES, "item", "index")
-_PARTS = ("when", "value", "unit", "subject", "time", "key", "document")
 _VALUELESS = ("open", "close", "retract")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -108,6 +107,7 @@ class CompiledRule:
 
     number: int
     rule: ObservationRule
+    when: Evaluate | None
     parts: dict[str, Evaluate]
     dimensions: dict[str, Evaluate]
 
@@ -168,8 +168,9 @@ def compile_version(code: str, version: int, mapping: Mapping) -> CompiledMappin
     for index, rule in enumerate(mapping.observations):
         at = f"observations.{index}."
         _check_effect(rule, at)
+        when = _compiled({"when": rule.when}, at, inner).get("when")
         own = _compiled({name: getattr(rule, name) for name in _PARTS}, at, inner)
-        rules.append(CompiledRule(index, rule, own, _compiled(rule.dimensions, at + "dimensions.", inner)))
+        rules.append(CompiledRule(index, rule, when, own, _compiled(rule.dimensions, at + "dimensions.", inner)))
     return CompiledMapping(code, version, mapping, parts, rules)
 
 
@@ -256,7 +257,7 @@ def _map(mapping: CompiledMapping, calendar: Calendar, scope: Scope, item: int, 
     revision: Decimal | None = None
     for rule in mapping.rules:
         try:
-            if "when" in rule.parts and not _had(rule.parts["when"], "when", scope, as_truth):
+            if rule.when and not _had(rule.when, "when", scope, as_truth):
                 continue
             if revision is None:
                 revision = _revision(mapping, calendar, scope)
@@ -268,21 +269,18 @@ def _map(mapping: CompiledMapping, calendar: Calendar, scope: Scope, item: int, 
 def _fact(
     mapping: CompiledMapping, rule: CompiledRule, calendar: Calendar, scope: Scope, item: int, revision: Decimal
 ) -> Fact:
-    def part(name: str, convert: Callable[[Value], T], otherwise: T, absent: T | None = None) -> T:
-        return _had(rule.parts[name], name, scope, convert, absent) if name in rule.parts else otherwise
-
     of = rule.rule
-    unsaid: Decimal | str | None = None if of.effect in _VALUELESS else Decimal(1)
-    at: Any = part("time", lambda value: _moment(value, zone(calendar.time_zone)), scope["time"])
-    # Without a value the observation still counts, only not under this dimension.
-    dimensions = {name: _had(each, f"dimensions.{name}", scope, _label, "") for name, each in rule.dimensions.items()}
+    parts = {name: _had(each, name, scope, *_PARTS[name]) for name, each in rule.parts.items()}
+    at = _aware(parts.get("time", scope["time"]), calendar)
+    dimensions = {
+        name: text
+        for name, each in rule.dimensions.items()
+        if (text := _had(each, f"dimensions.{name}", scope, _label, ""))
+    }
     return Fact(
         mapping.code, mapping.version, item, rule.number, of.metric, of.effect,
-        part("value", _measured, unsaid),
-        part("unit", lambda value: _short(as_text(value).strip()), None, absent=""),
-        _had(rule.parts["subject"], "subject", scope, _subject), at, business_day(calendar, at),
-        part("key", _text, None), part("document", _text, None),
-        {name: text for name, text in dimensions.items() if text}, revision,
+        parts.get("value", None if of.effect in _VALUELESS else Decimal(1)), parts.get("unit"), parts["subject"],
+        at, business_day(calendar, at), parts.get("key"), parts.get("document"), dimensions, revision,
     )  # fmt: skip
 
 
@@ -319,15 +317,18 @@ def _label(value: Value) -> str:
     return _short(written(value))
 
 
+def _unit(value: Value) -> str:
+    return _short(as_text(value).strip())
+
+
 def _short(text: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise Null(f"the text is longer than {LONGEST_TEXT} characters")
     return text
 
 
-def _moment(value: Value, zone: tzinfo) -> datetime:
-    found = to_timestamp(value)
-    return found if found.tzinfo else found.replace(tzinfo=zone)
+def _aware(moment: datetime, calendar: Calendar) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone(calendar.time_zone))
 
 
 def _revision(mapping: CompiledMapping, calendar: Calendar, scope: Scope) -> Decimal:
@@ -335,8 +336,15 @@ def _revision(mapping: CompiledMapping, calendar: Calendar, scope: Scope) -> Dec
 
     def revised(value: Value) -> Decimal:
         if isinstance(value, date):
-            return Decimal((_moment(value, zone(calendar.time_zone)) - _EPOCH) // timedelta(microseconds=1))
+            return Decimal((_aware(to_timestamp(value), calendar) - _EPOCH) // timedelta(microseconds=1))
         return _kept(number(value))
 
     evaluate = mapping.parts.get("revision")
     return _had(evaluate, "revision", scope, revised) if evaluate else Decimal(0)
+
+
+# How each expression of a rule is read, and what stands where it has no value: a blank unit waits.
+_PARTS: dict[str, tuple[Callable[[Value], Any], str | None]] = {
+    "time": (to_timestamp, None), "subject": (_subject, None), "value": (_measured, None), "unit": (_unit, ""),
+    "key": (_text, None), "document": (_text, None),
+}  # fmt: skip
