@@ -68,13 +68,25 @@ def configure_logging(level: str = "info", json: bool | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(as_json)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for chatty in ("uvicorn.access", "httpx", "httpcore"):  # the first would log addresses with codes of persons
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _StandardError(logging.StreamHandler[Any]):
+    """Writes to what standard error is at the moment of writing: a test or a terminal may have replaced it."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: Any) -> None:
+        """Nothing is kept."""
 
 
 def _rendering(as_json: bool) -> list[Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -26,7 +27,6 @@ from shared.settings import Settings
 from shared.telemetry import configure_logging
 
 EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "auditor")
-NAMES = count(1)
 
 
 @dataclass
@@ -154,7 +154,7 @@ class Installation:
     settings: Settings
 
     def company(self, name: str | None = None) -> Loop:
-        name = name or f"company-{next(NAMES)}"
+        name = name or f"company-{uuid4().hex[:12]}"
         token = self.issuer.issue("tester", name, EVERY_ROLE)
         return Loop(ValueLoopClient(self.address, token, self.http), self.issuer, name)
 

@@ -245,3 +245,10 @@ def test_another_company_sees_nothing(loop: Loop, installation: Any) -> None:
     with pytest.raises(ApiProblem) as refused:
         other.get("metrics/readings", metric="sales", subject="unit:company", period="2025-Q1")
     assert refused.value.status == 404
+
+
+def test_5_001_assignments_at_once_are_refused(loop: Loop) -> None:
+    item = {"code": "a", "content": {"person": "li", "plan": "p", "amount": "1.00", "starts": "2025-01-01"}}
+    with pytest.raises(ApiProblem) as refused:
+        loop.client.put("/incentives/v1/assignments", [item] * 5_001)
+    assert refused.value.status == 422

@@ -38,7 +38,11 @@ CHECKS = [
     response_schema_conformance, negative_data_rejection,
 ]  # fmt: skip
 # A bad event has a receipt that says so, and does not touch the others of its request.
-PARDONED = {"POST /v1/events": [negative_data_rejection]}
+# A list over the limit of 5,000 is announced by the tool but not sent; a test of its own sends one.
+PARDONED = {
+    "POST /v1/events": [negative_data_rejection],
+    "PUT /v1/assignments": [negative_data_rejection],
+}
 VALID, KNOWN, INVALID = 5, 3, 4  # requests an operation gets: any valid ones, ones about what exists, invalid ones
 
 
