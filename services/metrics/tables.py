@@ -83,7 +83,7 @@ Table(
 
 # Observations and readings --------------------------------------------------------------------------------------------
 
-# Append-only. A row holds in the changes [added, removed): a new standing is a new row, so what any change saw is exact.
+# Append-only. A row holds in the changes [added, removed): a new standing is a new row, so every change is exact.
 Table(
     "observation", metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
@@ -122,7 +122,8 @@ Table(
 )  # fmt: skip
 Table(
     "rollup", metadata,
-    Column("company", Text), Column("metric", Text), Column("subject", Text), Column("kind", Text), Column("start", Date),
+    Column("company", Text), Column("metric", Text), Column("subject", Text), Column("kind", Text),
+    Column("start", Date),
     Column("currency", Text), Column("n", BigInteger, nullable=False), Column("total", Numeric, nullable=False),
     PrimaryKeyConstraint("company", "metric", "subject", "kind", "start", "currency"),
 )  # fmt: skip
@@ -146,7 +147,8 @@ Table(
 Table(
     "node_reading", metadata,
     Column("company", Text), Column("node", Text), Column("period", Text), Column("version", Integer),
-    Column("kind", Text, nullable=False), Column("start", Date, nullable=False), Column("change", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False), Column("start", Date, nullable=False),
+    Column("change", BigInteger, nullable=False),
     Column("ratio", Numeric), Column("trend", Numeric), Column("effect", Numeric), Column("currency", Text),
     Column("reason", Text), Column("inputs", JSONB, nullable=False), Column("definition", Integer, nullable=False),
     Column("latest", Boolean, nullable=False), Column("recorded_at", DateTime(timezone=True), nullable=False),
