@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from services.metrics.mappings.rules import EventFacts, Fact
 from services.metrics.observations.handlers import fold
-from services.metrics.readings.store import version_of
+from services.metrics.readings.store import readings
 from shared.configuration import Recorded, define, history, store
 from shared.contracts.base import Configuration
 from shared.contracts.goals import Company, Unit
@@ -77,7 +77,7 @@ class Plant:
 
     def reading(self, metric: str, subject: str = "unit:hq", period: str = "2025-01") -> Any:
         with unit_of_work(self.runtime, actor="tester", read_only=True) as uow:
-            version = version_of(uow, self.company, metric, subject, period)
+            version = readings.one(uow, company=self.company, metric=metric, subject=subject, period=period)
         return version.finding if version else None
 
     def value(self, metric: str, subject: str = "unit:hq", period: str = "2025-01") -> Decimal | None:

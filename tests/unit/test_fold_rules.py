@@ -18,19 +18,8 @@ from services.metrics.observations.rules import (
     measure,
     standings,
 )
-from services.metrics.readings.rules import (
-    Cell,
-    Dated,
-    Definitions,
-    Finding,
-    Key,
-    Rollup,
-    Tree,
-    base_finding,
-    derive,
-    folded,
-    qualifications,
-)
+from services.metrics.readings.definitions import Dated, Definitions, Key, Tree
+from services.metrics.readings.rules import Cell, Finding, Rollup, base_finding, derive, folded, qualifications
 from shared.contracts.metrics import Conversion, Guard, Metric, MetricsPolicy, Rate
 from shared.periods import Calendar, Period
 

@@ -1,15 +1,16 @@
 """Readings of value nodes follow from readings of metrics; the last step of a transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
+from decimal import Decimal
 
 from services.metrics.chain import store
 from services.metrics.chain.rules import NodeFinding, in_order, metrics_of, node_finding, refuse_broken, refuse_loop
 from services.metrics.chain.store import NodeKey, NodeVersion
 from services.metrics.readings import handlers as readings
+from services.metrics.readings.definitions import Definitions, Key
 from services.metrics.readings.handlers import Book, marked
-from services.metrics.readings.rules import Definitions
-from services.metrics.readings.store import definitions, now
+from services.metrics.readings.store import definitions
+from services.metrics.readings.versions import now
 from shared.contracts.base import Citation
 from shared.contracts.metrics import Linkage, Node, NodeReadingChanged
 from shared.database.unit_of_work import UnitOfWork
@@ -49,10 +50,10 @@ def check_linkage(uow: UnitOfWork, company: str, _code: str, new: Linkage, _befo
     refuse_broken(new, definitions(uow, company).latest)
 
 
-def linkages_from(found: Definitions, node: str, key: NodeKey) -> list[Linkage]:
+def linkages_from(found: Definitions, key: NodeKey) -> list[Linkage]:
     """The linkages that start at a node, as in force on the last day of a period."""
-    last_day = found.period(key[1], key[2]).end - timedelta(days=1)
-    return [linkage for linkage in found.linkages.all_on(last_day).values() if linkage.from_node == node]
+    linkages = found.linkages.all_on(found.last_day(*key[1:])).values()
+    return [linkage for linkage in linkages if linkage.from_node == key[0]]
 
 
 def _settle_nodes(book: Book, change: int, wholly: Collection[str]) -> None:
@@ -61,19 +62,19 @@ def _settle_nodes(book: Book, change: int, wholly: Collection[str]) -> None:
         return
     found = book.found
     keys |= {_shifted(found, key, "next") for key in keys}
-    known = store.latest(book.uow, book.company, keys | {_shifted(found, key, "previous") for key in keys})
-    _load_inputs(book, keys)
+    known = store.nodes.latest(book.uow, book.company, keys | {_shifted(found, key, "previous") for key in keys})
+    book.load([each for key in keys for each in _inputs(found, key)])
     order = {code: index for index, code in enumerate(in_order(found.nodes.all_on()))}
     written: dict[NodeKey, NodeVersion] = {}
     for key in sorted(keys, key=lambda key: (key[2], order.get(key[0], 0), key)):
         earlier = _shifted(found, key, "previous")
         before = written.get(earlier) or known.get(earlier)
-        version = _judged(book, change, key, known.get(key), before.finding if before else None)
+        version = _judged(book, change, key, known.get(key), before.ratio if before else None)
         if version:
             written[key] = version
-    store.add_versions(book.uow, book.company, list(written.values()))
+    store.nodes.add(book.uow, book.company, written.values())
     for version in written.values():
-        book.uow.publish(told(version), company=book.company, key=version.key[0])
+        book.uow.publish(told(version), company=book.company, key=version.node)
 
 
 def _touched(book: Book, wholly: Collection[str]) -> set[NodeKey]:
@@ -104,43 +105,36 @@ def _shifted(found: Definitions, key: NodeKey, where: str) -> NodeKey:
 
 def _node_on(found: Definitions, key: NodeKey) -> tuple[int, Node] | None:
     """The node as in force on the period's last day, where its readings are of that kind of period."""
-    node = found.nodes.on(key[0], found.period(key[1], key[2]).end - timedelta(days=1))
+    node = found.nodes.on(key[0], found.last_day(*key[1:]))
     return node if node and node[1].period == key[1] else None
 
 
-def _inputs(found: Definitions, key: NodeKey) -> list[tuple[str, str, str, object]]:
+def _inputs(found: Definitions, key: NodeKey) -> list[Key]:
     if (node := _node_on(found, key)) is None:
         return []
-    metrics = metrics_of(node[1], linkages_from(found, key[0], key))
-    return [(metric, node[1].subject, key[1], key[2]) for metric in metrics]
-
-
-def _load_inputs(book: Book, keys: Iterable[NodeKey]) -> None:
-    book.load([each for key in keys for each in _inputs(book.found, key)])  # type: ignore[misc]
+    return [(metric, node[1].subject, *key[1:]) for metric in metrics_of(node[1], linkages_from(found, key))]
 
 
 def _judged(
-    book: Book, change: int, key: NodeKey, stored: NodeVersion | None, before: NodeFinding | None
+    book: Book, change: int, key: NodeKey, stored: NodeVersion | None, before: Decimal | None
 ) -> NodeVersion | None:
     """The new version of a node's reading; None where nothing changed."""
-    node = _node_on(book.found, key)
-    finding = None
+    finding, (definition, node) = None, _node_on(book.found, key) or (0, None)
     if node:
-        subject = node[1].subject
-        finding = node_finding(
-            node[1], linkages_from(book.found, key[0], key),
-            lambda metric: book.reading((metric, subject, key[1], key[2])), before.ratio if before else None,
-        )  # fmt: skip
+        subject, linked = node.subject, linkages_from(book.found, key)
+        finding = node_finding(node, linked, lambda metric: book.reading((metric, subject, *key[1:])), before)
     if finding is None:
         if stored is None:
             return None
         finding = NodeFinding(None, None, None, None, "the node has no readings of this period")
-    inputs = [book.citation(each, "input") for each in _inputs(book.found, key)]  # type: ignore[arg-type]
+    inputs = [book.citation(each, "input") for each in _inputs(book.found, key)]
     if stored and stored.finding == finding and _values(stored.inputs) == _values(inputs):
         return None
-    version = stored.version + 1 if stored else 1
-    label = book.found.period(key[1], key[2]).label
-    return NodeVersion(key, label, version, change, finding, inputs, node[0] if node else 0, now())
+    version, label = stored.version + 1 if stored else 1, book.found.period(*key[1:]).label
+    return NodeVersion(
+        *key, label, version, change, finding.ratio, finding.trend, finding.effect, finding.currency, finding.reason,
+        inputs, definition, now(),
+    )  # fmt: skip
 
 
 def _values(inputs: Iterable[dict[str, object]]) -> list[tuple[object, object]]:
@@ -150,12 +144,10 @@ def _values(inputs: Iterable[dict[str, object]]) -> list[tuple[object, object]]:
 
 def told(version: NodeVersion) -> NodeReadingChanged:
     """The event that tells of a version of a node's reading."""
-    finding = version.finding
     return NodeReadingChanged(
-        node=version.key[0], period=version.period, version=version.version, change=version.change,
-        ratio=finding.ratio, trend=finding.trend,
-        effect=None if finding.effect is None else published(finding.effect), currency=finding.currency,
-        reason=finding.reason,
+        node=version.node, period=version.period, version=version.version, change=version.change, ratio=version.ratio,
+        trend=version.trend, effect=None if version.effect is None else published(version.effect),
+        currency=version.currency, reason=version.reason,
         inputs=[
             Citation(what="reading", code=each["metric"], subject=each["subject"], period=each["period"],
                      version=each["version"], value=each["value"])

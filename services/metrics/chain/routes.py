@@ -1,7 +1,7 @@
 """The value chain over HTTP."""
 
-from datetime import date, timedelta
-from typing import Annotated, Any
+from datetime import date
+from typing import Annotated
 
 from fastapi import Query
 
@@ -10,10 +10,10 @@ from services.metrics.chain.handlers import check_linkage, check_node
 from services.metrics.chain.rules import NodeFinding, gaps, in_order, ranked
 from services.metrics.chain.schemas import Chain, ChainNode, Edge, Incomplete, LinkageView, NodeReading, Ranked, shown
 from services.metrics.chain.store import NodeVersion
+from services.metrics.readings.definitions import Definitions
 from services.metrics.readings.routes import LONGEST_SERIES, PeriodText, may_see, period_named
-from services.metrics.readings.rules import Definitions, Finding
 from services.metrics.readings.schemas import Input, explanation_link
-from services.metrics.readings.store import definitions, latest
+from services.metrics.readings.store import Version, definitions, readings
 from shared.configuration import configuration_router
 from shared.contracts.base import Code
 from shared.contracts.metrics import Linkage, Node
@@ -35,11 +35,11 @@ def get_chain(context: Context, period: Annotated[str | None, Query(max_length=2
     context.require_reader()
     found = definitions(context.uow, context.company)
     place = period_named(found, period) if period else None
-    nodes = found.nodes.all_on(place.end - timedelta(days=1) if place else date.max)
-    readings = _readings(context, nodes, place)
+    nodes = found.nodes.all_on(found.last_day(place.kind, place.start) if place else date.max)
+    seen = _readings(context, nodes, place)
     return Chain(
         period=period,
-        nodes=[_node(code, nodes[code], readings.get(code)) for code in in_order(nodes)],
+        nodes=[_node(code, nodes[code], seen.get(code)) for code in in_order(nodes)],
         edges=[Edge(source=code, target=feed.node, next_period=feed.next_period)
                for code, node in nodes.items() for feed in node.feeds],
         incomplete=[Incomplete(node=code, lacking=lacking) for code, lacking in gaps(nodes).items()],
@@ -52,45 +52,38 @@ def _readings(context: RequestContext, nodes: dict[str, Node], period: Period | 
     if period is None:
         return {}
     keys = [(code, period.kind, period.start) for code, node in nodes.items() if may_see(context, node.subject)]
-    return {key[0]: version for key, version in store.latest(context.uow, context.company, keys).items()}  # type: ignore[arg-type]
+    return {key[0]: version for key, version in store.nodes.latest(context.uow, context.company, keys).items()}
 
 
 def _node(code: str, node: Node, version: NodeVersion | None) -> ChainNode:
-    return ChainNode(
-        code=code, name=node.name, labels=node.labels, kind=node.kind, subject=node.subject, input=node.input,
-        output=node.output, goal=node.goal, hand_over=node.hand_over,
-        reading=shown(version, node) if version else None,
-    )  # fmt: skip
+    reading = shown(version, node) if version else None
+    return ChainNode(code=code, reading=reading, **node.model_dump(include=set(ChainNode.model_fields)))
 
 
 def _linkages(
     context: RequestContext, found: Definitions, nodes: dict[str, Node], period: Period | None
 ) -> list[LinkageView]:
-    linkages = found.linkages.all_on(period.end - timedelta(days=1) if period else date.max)
+    linkages = found.linkages.all_on(found.last_day(period.kind, period.start) if period else date.max)
     subjects = {code: nodes[each.from_node].subject for code, each in linkages.items() if each.from_node in nodes}
-    places = {code: subject for code, subject in subjects.items() if period and may_see(context, subject)}
-    keys = [(metric, subject, period.kind, period.start) for code, subject in places.items()
-            for metric in linkages[code].metrics if period]  # fmt: skip
-    values = latest(context.uow, context.company, keys)  # type: ignore[arg-type]
-
-    def step(code: str, metric: str) -> Input:
-        subject = subjects.get(code)
-        version, finding = (0, None) if period is None else values.get(
-            (metric, subject or "", period.kind, period.start), (0, None)
-        )  # fmt: skip
-        return _step(metric, subject, period.label if period else None, version, finding)
-
+    keys = [(metric, subject, period.kind, period.start) for code, subject in subjects.items()
+            if period and may_see(context, subject) for metric in linkages[code].metrics]  # fmt: skip
+    versions = {key[:2]: version for key, version in readings.latest(context.uow, context.company, keys).items()}
+    label = period.label if period else None
     return [
         LinkageView(code=code, name=each.name, from_node=each.from_node, to_node=each.to_node,
-                    subject=subjects.get(code), steps=[step(code, metric) for metric in each.metrics])
+                    subject=(subject := subjects.get(code)),
+                    steps=[_step(metric, subject, label, versions.get((metric, subject))) for metric in each.metrics])
         for code, each in linkages.items()
     ]  # fmt: skip
 
 
-def _step(metric: str, subject: str | None, period: str | None, version: int, finding: Finding | None) -> Input:
-    value = None if finding is None or finding.value is None else plain(published(finding.value))
-    cited = explanation_link(metric, subject, period, version) if subject and period and version else None
-    return Input(role="linkage", code=metric, subject=subject, period=period, version=version, value=value, link=cited)
+def _step(metric: str, subject: str | None, period: str | None, found: Version | None) -> Input:
+    if found is None:
+        return Input(role="linkage", code=metric, subject=subject, period=period, version=0)
+    value = None if found.value is None else plain(published(found.value))
+    way = explanation_link(metric, found.subject, found.period, found.version)
+    return Input(role="linkage", code=metric, subject=subject, period=period, version=found.version, value=value,
+                 link=way)  # fmt: skip
 
 
 @router.get("/nodes/compare", operation_id="compareNodes", summary="Nodes from the weakest, in a period")
@@ -99,15 +92,15 @@ def compare_nodes(context: Context, period: PeriodText) -> list[Ranked]:
     context.require_reader()
     found = definitions(context.uow, context.company)
     place = period_named(found, period)
-    nodes = {code: node for code, node in found.nodes.all_on(place.end - timedelta(days=1)).items()
+    nodes = {code: node for code, node in found.nodes.all_on(found.last_day(place.kind, place.start)).items()
              if node.period == place.kind}  # fmt: skip
-    readings = _readings(context, nodes, place)
+    seen = _readings(context, nodes, place)
     nothing = NodeFinding(None, None, None, None, None)
-    order, unranked = ranked({code: readings[code].finding if code in readings else nothing for code in nodes})
+    order, unranked = ranked({code: seen[code].finding if code in seen else nothing for code in nodes})
     places: list[tuple[int | None, str]] = [*enumerate(order, 1), *((None, code) for code in unranked)]
     return [
         Ranked(rank=rank, node=code, name=nodes[code].name,
-               reading=shown(readings[code], nodes[code]) if code in readings else None)
+               reading=shown(seen[code], nodes[code]) if code in seen else None)
         for rank, code in places
     ]  # fmt: skip
 
@@ -116,7 +109,8 @@ def compare_nodes(context: Context, period: PeriodText) -> list[Ranked]:
 def get_node_reading(
     context: Context, code: Code, period: PeriodText, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
 ) -> NodeReading:
-    return _shown(context, code, store.of_period(context.uow, context.company, code, period, version))[0]
+    found = store.nodes.one(context.uow, version, company=context.company, node=code, period=period)
+    return _shown(context, code, [found] if found else [])[0]
 
 
 @router.get("/nodes/{code}/readings/series", operation_id="listNodeReadings", summary="A node's readings over time")
@@ -126,15 +120,16 @@ def list_node_readings(
     from_: Annotated[date, Query(alias="from", description="Periods that begin on this day or later.")],
     to: Annotated[date, Query(description="Periods that begin on this day or earlier.")],
 ) -> list[NodeReading]:
-    return _shown(context, code, store.between(context.uow, context.company, code, from_, to, LONGEST_SERIES))
+    found = store.nodes.series(context.uow, from_, to, LONGEST_SERIES, company=context.company, node=code)
+    return _shown(context, code, found)
 
 
-def _shown(context: RequestContext, code: str, versions: list[NodeVersion]) -> Any:
+def _shown(context: RequestContext, code: str, versions: list[NodeVersion]) -> list[NodeReading]:
     context.require_reader()
     found = definitions(context.uow, context.company)
     seen = []
     for version in versions:
-        node = found.nodes.on(code, found.period(version.key[1], version.key[2]).end - timedelta(days=1))
+        node = found.nodes.on(code, found.last_day(version.kind, version.start))
         if node is None or may_see(context, node[1].subject):
             seen.append(shown(version, node[1] if node else None))
     if not seen:

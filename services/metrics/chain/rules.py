@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
-from services.metrics.readings.rules import Finding, compiled
+from services.metrics.readings.definitions import compiled
+from services.metrics.readings.rules import Finding
 from shared.contracts.metrics import Linkage, Metric, Node
 from shared.errors import Invalid
 from shared.formula import find_cycle, topological_order

@@ -1,13 +1,14 @@
 """The shapes of the value chain and of its nodes' readings."""
 
+from dataclasses import asdict
 from datetime import datetime
 
 from pydantic import BaseModel, Field
 
 from services.metrics.chain.store import NodeVersion
-from services.metrics.readings.schemas import Input, inputs_of
+from services.metrics.readings.schemas import Input, Published, inputs_of
 from shared.contracts.metrics import Node
-from shared.numbers import DecimalString, published
+from shared.numbers import DecimalString
 
 
 class NodeReading(BaseModel):
@@ -19,7 +20,7 @@ class NodeReading(BaseModel):
     change: int
     ratio: DecimalString | None = Field(description="Output per input; null where the input is zero or missing.")
     trend: DecimalString | None = Field(description="Ratio less the ratio of the previous period.")
-    effect: DecimalString | None = Field(description="In money, by the linkages that start here.")
+    effect: Published | None = Field(description="In money, by the linkages that start here.")
     currency: str | None
     reason: str | None
     quality: list[Input] = Field(description="The readings of its quality metrics.")
@@ -90,10 +91,7 @@ class Ranked(BaseModel):
 
 def shown(version: NodeVersion, node: Node | None) -> NodeReading:
     """A version of a node's reading as the API shows it."""
-    found, inputs = version.finding, inputs_of(version.inputs)
-    return NodeReading(
-        node=version.key[0], period=version.period, version=version.version, change=version.change, ratio=found.ratio,
-        trend=found.trend, effect=None if found.effect is None else published(found.effect), currency=found.currency,
-        reason=found.reason, quality=[each for each in inputs if node and each.code in node.quality], inputs=inputs,
-        recorded_at=version.recorded_at, links={"change": f"/metrics/v1/changes/{version.change}"},
-    )  # fmt: skip
+    inputs = inputs_of(version.inputs)
+    quality = [each for each in inputs if node and each.code in node.quality]
+    links = {"change": f"/metrics/v1/changes/{version.change}"}
+    return NodeReading(**asdict(version) | {"inputs": inputs, "quality": quality, "links": links})

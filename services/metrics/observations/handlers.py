@@ -1,8 +1,7 @@
 """Facts in, observations and their effect on cells out. Everything here holds the company's lock."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -16,7 +15,6 @@ from services.metrics.observations.rules import (
     CellKey,
     Observation,
     Rank,
-    Standing,
     differences,
     floors,
     measure,
@@ -24,9 +22,8 @@ from services.metrics.observations.rules import (
 )
 from services.metrics.observations.store import Stored
 from services.metrics.readings import store as readings
-from services.metrics.readings.handlers import apply, derived_defined, marked, refold, roll
-from services.metrics.readings.rules import Definitions, Tree
-from shared.contracts.metrics import Metric
+from services.metrics.readings.definitions import Definitions, Tree
+from services.metrics.readings.handlers import apply, derived_defined, keys_above, marked, refold, roll
 from shared.database.unit_of_work import UnitOfWork
 from shared.numbers import plain
 from shared.periods import FIRST_YEAR, LAST_YEAR
@@ -114,23 +111,12 @@ def _compared(before: Sequence[Stored], wanted: Sequence[Observation]) -> tuple[
     """What of earlier observations is gone, and what is new; equal ones stay untouched."""
     if not before:
         return [], list(wanted)
-    kept = {(each.partition, each.pos, *each.content) for each in wanted}
-    known = {(each.partition, each.pos, *each.content) for _, each, _ in before}
-    gone = [stored for stored in before if (stored[1].partition, stored[1].pos, *stored[1].content) not in kept]
-    return gone, [each for each in wanted if (each.partition, each.pos, *each.content) not in known]
-
-
-@dataclass
-class _Step:
-    """Rows that end and rows that begin with one change."""
-
-    removed: list[tuple[Observation, Standing]] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    added: list[tuple[Observation, Standing]] = field(default_factory=list)
-
-    def end(self, stored: Stored) -> None:
-        self.ids.append(stored[0])
-        self.removed.append(stored[1:])
+    kept = {each.content for each in wanted}
+    known = {each.observation.content for each in before}
+    return (
+        [each for each in before if each.observation.content not in kept],
+        [each for each in wanted if each.content not in known],
+    )
 
 
 def _replace(
@@ -139,43 +125,34 @@ def _replace(
     """Takes observations out and puts others in; whatever shares a key or document with them is judged again."""
     if not gone and not fresh:
         return
-    step = _Step()
-    for stored in gone:
-        step.end(stored)
     others, below = _related(uow, company, gone, fresh)
-    judged = [*fresh, *(stored[1] for stored in others)]
+    judged = [*fresh, *(each.observation for each in others)]
     units = {each.metric: found.latest[each.metric].unit for each in judged if each.effect in DURATIONS}
     verdicts = standings(judged, below, units)
-    step.added.extend(zip(fresh, verdicts, strict=False))
-    for stored, verdict in zip(others, verdicts[len(fresh) :], strict=True):
-        if verdict != stored[2]:
-            step.end(stored)
-            step.added.append((stored[1], verdict))
-    _carry_out(uow, company, change, found, step)
-
-
-def _carry_out(uow: UnitOfWork, company: str, change: int, found: Definitions, step: _Step) -> None:
-    store.write(uow, company, change, step.ids, step.added)
-    changes = differences(step.removed, step.added)
-    tree = readings.tree_with(uow, company, found, {key[1] for key in changes})
-    apply(uow, company, found, tree, changes)
+    moved = [(old, new) for old, new in zip(others, verdicts[len(fresh) :], strict=True) if old.standing != new]
+    ended = [*gone, *(old for old, _ in moved)]
+    begun = [*zip(fresh, verdicts, strict=False), *((old.observation, new) for old, new in moved)]
+    store.write(uow, company, change, [each.id for each in ended], begun)
+    changes = differences([(each.observation, each.standing) for each in ended], begun)
+    apply(uow, company, found, readings.tree_with(uow, company, found, {key[1] for key in changes}), changes)
 
 
 def _related(
     uow: UnitOfWork, company: str, gone: Sequence[Stored], fresh: Sequence[Observation]
 ) -> tuple[list[Stored], dict[tuple[str, str], Rank]]:
     """Every other observation whose standing may depend on these, with the floors of all documents among them."""
-    leaving = {stored[0] for stored in gone}
-    touched = [*fresh, *(stored[1] for stored in gone)]
+    touched = [*fresh, *(each.observation for each in gone)]
     documents = {each.document for each in touched if each.document is not None}
-    found = {stored[0]: stored for stored in store.of_documents(uow, company, documents)}
-    keys = {(each.metric, each.key) for each in (*touched, *(s[1] for s in found.values())) if each.key is not None}
-    found |= {stored[0]: stored for stored in store.of_keys(uow, company, keys)}
-    others = [stored for number, stored in sorted(found.items()) if number not in leaving]
+    found = {each.id: each for each in store.of_documents(uow, company, documents)}
+    touched += [each.observation for each in found.values()]
+    keys = {(each.metric, each.key) for each in touched if each.key is not None}
+    found |= {each.id: each for each in store.of_keys(uow, company, keys)}
+    leaving = {each.id for each in gone}
+    others = [each for number, each in sorted(found.items()) if number not in leaving]
     # Those that only share a key may stand in documents that nobody touched: read for their floors alone.
-    apart = {s[1].document for s in others if s[1].document is not None} - documents
-    beside = [stored[1] for stored in store.of_documents(uow, company, apart)]
-    return others, floors([*fresh, *(stored[1] for stored in others), *beside])
+    apart = {document for each in others if (document := each.observation.document) is not None} - documents
+    standing = [*others, *store.of_documents(uow, company, apart)]
+    return others, floors([*fresh, *(each.observation for each in standing)])
 
 
 # --- the organisation ---
@@ -204,7 +181,7 @@ def reorganise(uow: UnitOfWork, company: str, versions: Iterable[tuple[str, int]
     cells = readings.cells_of(uow, company, below, from_day)
     subjects = {cell.subject for cell in cells}
     after = readings.tree_with(uow, company, found, subjects)
-    before = readings.tree_before(uow, company, subjects, new)
+    before = readings.tree_with(uow, company, found, subjects, new)
     minus: dict[CellKey, tuple[int, Decimal]] = {}
     plus: dict[CellKey, tuple[int, Decimal]] = {}
     for cell in cells:
@@ -218,37 +195,23 @@ def reorganise(uow: UnitOfWork, company: str, versions: Iterable[tuple[str, int]
 
 
 def metrics_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """A metric has a new version. What already feeds it is measured, folded and derived by it."""
+    """A metric has a new version: its observations are folded by its grains, and what is derived is derived anew.
+
+    Its unit and folds stay: where observations feed it, `check_metric` refuses others.
+    """
     for event in events:
         company, code = event.company, event.event.code
         found = readings.definitions(uow, company)
         # Later versions may be recorded already, so it is not the one before this that tells what was folded.
-        if found.calendar and any(_folds(each) != _folds(found.latest[code]) for each in found.metrics.every(code)):
-            _remeasure(uow, company, store.of_metrics(uow, company, [code]))
-            rebuild(uow, company, code)
+        if len({frozenset(each.grains) for each in found.metrics.every(code)}) > 1 and found.base(code):
+            uow.lock_company(company)
+            cells = readings.cells_in(uow, company, [(code, date.min, date.max)])
+            tree = readings.tree_with(uow, company, found, {cell.subject for cell in cells})
+            keys = {key for cell in cells for key in keys_above(found, tree, cell)}
+            keys |= readings.rolled_up(uow, company, code)
+            refold(uow, company, found, keys)
+            marked(uow, company).rollups |= keys
         derived_defined(uow, company, code)
-
-
-def _folds(metric: Metric) -> tuple[object, ...]:
-    return metric.unit, metric.over_time, metric.across_subjects, sorted(metric.grains), metric.formula is None
-
-
-def rebuild(uow: UnitOfWork, company: str, code: str) -> None:
-    """Folds cells and roll-ups of a metric anew from its observations."""
-    found = readings.definitions(uow, company)
-    keys = readings.rebuild_cells(uow, company, [code])
-    if metric := found.base(code):
-        cells = readings.cells_in(uow, company, {readings.Span(code, date.min, date.max)})
-        tree = readings.tree_with(uow, company, found, {cell.subject for cell in cells})
-        anew = {
-            (code, above, kind, found.period(kind, cell.day).start)
-            for cell in cells
-            for above in tree.path(cell.subject, cell.day)[0]
-            for kind in metric.grains
-        }
-        refold(uow, company, found, anew)
-        keys |= anew
-    marked(uow, company).rollups |= keys
 
 
 def rates_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
@@ -262,48 +225,26 @@ def conversions_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """A factor between units has a new version, and is used both ways."""
     for event in events:
         content = event.event.content
-        for pair in ((content.from_unit, content.to_unit), (content.to_unit, content.from_unit)):
-            _convert_again(uow, event, *pair)
+        _convert_again(uow, event, content.from_unit, content.to_unit)
+        _convert_again(uow, event, content.to_unit, content.from_unit)
 
 
 def _convert_again(uow: UnitOfWork, event: Received, from_unit: str, to_unit: str) -> None:
-    found = readings.definitions(uow, event.company)
-    metrics = [code for code, metric in found.latest.items() if metric.unit == to_unit and not metric.formula]
-    start = event.event.content.effective_from
-    if metrics:
-        _remeasure(uow, event.company, store.of_metrics(uow, event.company, metrics, from_unit, start))
-
-
-def _remeasure(uow: UnitOfWork, company: str, stored: Sequence[Stored]) -> None:
-    """Measures observations by the settings as they now are; what cannot be measured any more waits."""
-    found, change = readings.definitions(uow, company), uow.lock_company(company)
+    """Measures what came in one unit and is kept in the other by the settings as they now are."""
+    company, start = event.company, event.event.content.effective_from
+    change, found = uow.lock_company(company), readings.definitions(uow, company)
+    metrics = [
+        code
+        for code, metric in found.latest.items()
+        if metric.unit == to_unit and not metric.formula and metric.over_time not in ("count", "distinct")
+    ]
     gone: list[Stored] = []
     fresh: list[Observation] = []
-    waits: set[tuple[str, int, int]] = set()
-    for each in stored:
-        again = _measured_again(found, each[1])
-        if again != each[1]:
-            gone.append(each)
-            fresh.extend([again] if isinstance(again, Observation) else [])
-        if isinstance(again, str):
-            waits.add((again, each[1].partition, each[1].pos))
+    for stored in store.converted(uow, company, metrics, from_unit, start):
+        each = stored.observation
+        value = Decimal(1) if each.source_value is None else Decimal(each.source_value)
+        measured = measure(found, found.latest[each.metric], each.effect, value, from_unit, each.day)
+        if measured.value != each.value:
+            gone.append(stored)
+            fresh.append(replace(each, value=measured.value))
     _replace(uow, company, change, found, gone, fresh)
-    store.wait(uow, company, waits)
-
-
-def _measured_again(found: Definitions, each: Observation) -> Observation | str | None:
-    metric = found.latest[each.metric]
-    if metric.formula:  # kept, in case it becomes a base metric again
-        return each
-    value: Decimal | str | None = each.source_value
-    if value is not None and metric.over_time != "distinct":
-        with suppress(ArithmeticError):  # text stays text, which a number is not measured from
-            value = Decimal(value)
-    measured = measure(found, metric, each.effect, value, each.source_unit, each.day)
-    if measured.waits or measured.fault:
-        return measured.waits
-    dims: Mapping[str, str] = msgspec.json.decode(each.dims)
-    if measured.currency or (metric.unit != "money" and dims.get("currency") == each.source_unit):
-        kept = {name: text for name, text in dims.items() if name != "currency"}
-        dims = {**kept, "currency": measured.currency} if measured.currency else kept
-    return replace(each, value=measured.value, member=measured.member, dims=_canonical(tuple(sorted(dims.items()))))

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import NamedTuple
 
-from services.metrics.readings.rules import Definitions
+from services.metrics.readings.definitions import Definitions
 from shared.contracts.metrics import Metric
 from shared.money import is_currency
 from shared.numbers import add, divide, multiply, plain, published
@@ -60,7 +59,7 @@ class Observation:
     def content(self) -> tuple[object, ...]:
         """What makes it another observation if it differs."""
         return (
-            self.mapping, self.item, self.rule, self.metric, self.effect, self.subject, self.at, self.value,
+            self.partition, self.pos, self.place, self.metric, self.effect, self.subject, self.at, self.value,
             self.member, self.source_unit, self.key, self.document, self.dims, self.revision,
         )  # fmt: skip
 
@@ -137,11 +136,6 @@ def _money(
 # --- which observations count ---
 
 
-@lru_cache(maxsize=65536)
-def _text_of(source: str, event_id: str) -> str:
-    return f"{source} {event_id}"
-
-
 def floors(observations: Iterable[Observation]) -> dict[tuple[str, str], Rank]:
     """By document, and what is superseded in it: the rank below which nothing counts.
 
@@ -211,8 +205,8 @@ def _judge_key(observations: Sequence[Observation], indexes: list[int], unit: st
         result[index] = Standing(UNMATCHED)
     for opened, closed in zip(opens, closes, strict=False):
         first, last = observations[opened], observations[closed]
-        result[opened] = Standing(MATCHED, None, _text_of(last.source, last.event_id))
-        result[closed] = Standing(COUNTS, duration(unit, first, last), _text_of(first.source, first.event_id))
+        result[opened] = Standing(MATCHED, None, f"{last.source} {last.event_id}")
+        result[closed] = Standing(COUNTS, duration(unit, first, last), f"{first.source} {first.event_id}")
 
 
 def _in_time(observations: Sequence[Observation], indexes: list[int], effect: str, retracted: Rank | None) -> list[int]:

@@ -1,32 +1,38 @@
 """Observations in the database: one statement however many there are."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields, replace
 from datetime import date
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from services.metrics.observations.rules import COUNTS, DURATIONS, Observation, Standing
-from services.metrics.readings.store import records
+from services.metrics.readings.versions import Records
 from shared.database.unit_of_work import UnitOfWork
 
-_COLUMNS = (
-    "partition", "pos", "source", "event_id", "event_time", "mapping", "mapping_version", "item", "rule", "metric",
-    "effect", "subject", "at", "day", "value", "member", "source_value", "source_unit", "key", "document", "dims",
-    "revision",
-)  # fmt: skip
+_COLUMNS = tuple(field.name for field in fields(Observation))
+_OTHERS = tuple(name for name in _COLUMNS if name != "value")
+_values = attrgetter(*_OTHERS)
 _SELECT = f"SELECT o.id, o.state, o.mate, {', '.join('o.' + column for column in _COLUMNS)} FROM observation o "
-Stored = tuple[int, Observation, Standing]
+_MEMBERS = Records("subject text, start date, until date")
+
+
+class Stored(NamedTuple):
+    """A row that holds: an observation and how it stands."""
+
+    id: int
+    observation: Observation
+    standing: Standing
 
 
 def _stored(rows: Sequence[Any]) -> list[Stored]:
     found = []
-    for row in rows:
-        number, state, mate, *values = row
+    for number, state, mate, *values in rows:
         each = Observation(*values)
         standing = Standing(state, each.value if state == COUNTS else None, mate)
         if each.effect in DURATIONS:  # its value is the duration: what it stands for, not what it says
-            values[14] = None
-            each = Observation(*values)
-        found.append((number, each, standing))
+            each = replace(each, value=None)
+        found.append(Stored(number, each, standing))
     return found
 
 
@@ -75,20 +81,18 @@ def of_keys(uow: UnitOfWork, company: str, keys: Collection[tuple[str, str]]) ->
             company=company, keys=sorted({key for _, key in keys}),
         )
     )  # fmt: skip
-    return [stored for stored in found if (stored[1].metric, stored[1].key) in keys]
+    return [each for each in found if (each.observation.metric, each.observation.key) in keys]
 
 
-def of_metrics(
-    uow: UnitOfWork, company: str, metrics: Collection[str], unit: str | None = None, from_day: date = date.min
-) -> list[Stored]:
-    """Everything that stands in metrics; given a source unit, only what came in it from a day on."""
+def converted(uow: UnitOfWork, company: str, metrics: Collection[str], unit: str, from_day: date) -> list[Stored]:
+    """What stands in metrics and came in a unit, from a day on."""
     return _stored(
         uow.rows(
             _SELECT + "WHERE o.company = :company AND o.metric = ANY(:metrics) AND o.day >= :from_day "
-            "AND (CAST(:unit AS text) IS NULL OR o.source_unit = :unit) AND o.removed IS NULL",
+            "AND o.source_unit = :unit AND o.effect IN ('add', 'replace') AND o.removed IS NULL",
             company=company, metrics=sorted(metrics), unit=unit, from_day=from_day,
         )
-    )  # fmt: skip
+    ) if metrics else []  # fmt: skip
 
 
 def write(
@@ -100,53 +104,33 @@ def write(
             "UPDATE observation SET removed = :change WHERE id = ANY(:ids) AND removed IS NULL",
             change=change, ids=sorted(removed),
         )  # fmt: skip
-    uow.copy(
-        "observation", ("company", "added", "state", "mate", *_COLUMNS),
-        ((company, change, standing.state, standing.mate, *_values(each, standing)) for each, standing in added),
-    )  # fmt: skip
+    rows = (
+        (company, change, how.state, how.mate, how.value if each.effect in DURATIONS else each.value, *_values(each))
+        for each, how in added
+    )
+    uow.copy("observation", ("company", "added", "state", "mate", "value", *_OTHERS), rows)
 
 
-def _values(each: Observation, standing: Standing) -> tuple[Any, ...]:
-    return (
-        each.partition, each.pos, each.source, each.event_id, each.event_time, each.mapping, each.mapping_version,
-        each.item, each.rule, each.metric, each.effect, each.subject, each.at, each.day,
-        standing.value if each.effect in DURATIONS else each.value, each.member, each.source_value, each.source_unit,
-        each.key, each.document, each.dims, each.revision,
-    )  # fmt: skip
+# --- for readers: named as the API names them ---
 
-
-def wait(uow: UnitOfWork, company: str, waits: Collection[tuple[str, int, int]]) -> None:
-    """Lists events under references that they wait for."""
-    if waits:
-        uow.run(
-            f"INSERT INTO waiting (company, reference, partition, pos) SELECT :company, w.* "
-            f"FROM {records('reference text, partition int, pos bigint', 'w')} ON CONFLICT DO NOTHING",
-            company=company,
-            rows=records.of(("reference", "partition", "pos"), waits),
-        )  # fmt: skip
-
-
-_SHOWN = f"{', '.join('o.' + column for column in _COLUMNS)}, o.id, o.state, o.mate, o.added, o.removed"
+_SHOWN = (
+    "SELECT o.id AS number, o.event_id AS id, o.pos AS position, NULLIF(o.member, '') AS member, "
+    "CAST(o.dims AS jsonb) AS dimensions, o.state, o.mate, o.added, o.removed, "
+    + ", ".join(f"o.{name}" for name in _COLUMNS if name not in ("event_id", "pos", "member", "dims"))
+    + " FROM observation o "
+)
 
 
 def counted(
-    uow: UnitOfWork,
-    company: str,
-    metric: str,
-    members: Sequence[tuple[str, date, date]],
-    change: int,
-    after: int,
+    uow: UnitOfWork, company: str, metric: str, members: Sequence[tuple[str, date, date]], change: int, after: int,
     limit: int,
-) -> Sequence[Any]:
+) -> Sequence[Any]:  # fmt: skip
     """The observations that counted after a change, of subjects on the days of theirs."""
     return uow.rows(
-        f"SELECT {_SHOWN} FROM {records('subject text, start date, until date', 'm')} JOIN observation o "
-        "ON o.company = :company AND o.metric = :metric AND o.subject = m.subject AND o.day >= m.start "
-        "AND o.day < m.until WHERE o.state = 'counts' AND o.added <= :change "
-        "AND (o.removed IS NULL OR o.removed > :change) AND o.id > :after "
-        "ORDER BY o.id LIMIT :limit",
-        company=company, metric=metric, change=change, after=after, limit=limit,
-        rows=records.of(("subject", "start", "until"), members),
+        f"{_SHOWN} JOIN {_MEMBERS.named('m')} ON o.subject = m.subject AND o.day >= m.start AND o.day < m.until "
+        "WHERE o.company = :company AND o.metric = :metric AND o.state = 'counts' AND o.added <= :change "
+        "AND (o.removed IS NULL OR o.removed > :change) AND o.id > :after ORDER BY o.id LIMIT :limit",
+        company=company, metric=metric, change=change, after=after, limit=limit, rows=_MEMBERS.json(members),
     )  # fmt: skip
 
 
@@ -163,7 +147,7 @@ def subjects_of(uow: UnitOfWork, company: str, metric: str, start: date, end: da
 def of_event(uow: UnitOfWork, company: str, partition: int, pos: int) -> Sequence[Any]:
     """All that an event ever came to, ended rows included."""
     return uow.rows(
-        f"SELECT {_SHOWN} FROM observation o WHERE o.company = :company AND o.partition = :partition AND o.pos = :pos "
+        f"{_SHOWN} WHERE o.company = :company AND o.partition = :partition AND o.pos = :pos "
         "ORDER BY o.mapping, o.item, o.rule, o.id",
         company=company, partition=partition, pos=pos,
     )  # fmt: skip
@@ -172,7 +156,7 @@ def of_event(uow: UnitOfWork, company: str, partition: int, pos: int) -> Sequenc
 def unmatched(uow: UnitOfWork, company: str, metric: str, after: int, limit: int) -> Sequence[Any]:
     """Opens without a close, and closes without an open."""
     return uow.rows(
-        f"SELECT {_SHOWN} FROM observation o WHERE o.company = :company AND o.metric = :metric AND o.removed IS NULL "
+        f"{_SHOWN} WHERE o.company = :company AND o.metric = :metric AND o.removed IS NULL "
         "AND o.state = 'unmatched' AND o.id > :after ORDER BY o.id LIMIT :limit",
         company=company, metric=metric, after=after, limit=limit,
     )  # fmt: skip

@@ -11,13 +11,11 @@ import msgspec
 
 from services.metrics.observations.rules import CellKey
 from services.metrics.readings import store
+from services.metrics.readings.definitions import Definitions, Key, Tree
 from services.metrics.readings.rules import (
     Cell,
-    Definitions,
     Derived,
     Finding,
-    Key,
-    Tree,
     additive,
     base_finding,
     derive,
@@ -25,6 +23,8 @@ from services.metrics.readings.rules import (
     guards_on,
     qualifications,
 )
+from services.metrics.readings.store import Version
+from services.metrics.readings.versions import now
 from shared.contracts.metrics import Metric, ReadingChanged
 from shared.database.unit_of_work import UnitOfWork
 from shared.numbers import add, plain, published
@@ -74,14 +74,14 @@ def roll(
     """Applies differences to the roll-ups of every subject above, as each tree has them; folds anew what cannot be."""
     sums: dict[store.RollupKey, tuple[int, Decimal]] = {}
     anew: set[Key] = set()
-    periods = _Periods(found)
     for tree, cells in changes:
         for (code, subject, day, dims, _), (n, amount) in cells.items():
             metric = found.base(code)
             if metric is None:
                 continue
             summed, currency = additive(metric), currency_of(metric, dims)
-            for kind, start in periods.holding(metric, day):
+            for kind in metric.grains:
+                start = found.period(kind, day).start
                 for above in tree.path(subject, day)[0]:
                     if not summed:
                         anew.add((code, above, kind, start))
@@ -93,20 +93,6 @@ def roll(
     store.add_to_rollups(uow, company, sums)
     refold(uow, company, found, anew)
     marked(uow, company).rollups.update(anew, (key[:4] for key in sums))
-
-
-class _Periods:
-    """The periods of a metric's grains that hold a day; each is computed once."""
-
-    def __init__(self, found: Definitions) -> None:
-        self._found = found
-        self._known: dict[tuple[tuple[str, ...], date], list[tuple[str, date]]] = {}
-
-    def holding(self, metric: Metric, day: date) -> list[tuple[str, date]]:
-        key = (tuple(metric.grains), day)
-        if key not in self._known:
-            self._known[key] = [(kind, self._found.period(kind, day).start) for kind in metric.grains]
-        return self._known[key]
 
 
 def currency_of(metric: Metric, dims: str) -> str:
@@ -123,20 +109,22 @@ def refold(uow: UnitOfWork, company: str, found: Definitions, keys: Collection[K
     """Folds roll-ups anew from the cells of their subtrees."""
     if not keys:
         return
-    spans = {store.Span(key[0], key[3], found.period(key[2], key[3]).end) for key in keys}
-    cells = store.cells_in(uow, company, spans)
+    cells = store.cells_in(uow, company, {(key[0], key[3], found.period(*key[2:]).end) for key in keys})
     tree = store.tree_with(uow, company, found, {cell.subject for cell in cells})
     held: dict[store.RollupKey, list[Cell]] = {}
-    periods = _Periods(found)
     for cell in cells:
         metric = found.latest[cell.metric]
-        for kind, start in periods.holding(metric, cell.day):
-            for above in tree.path(cell.subject, cell.day)[0]:
-                if (cell.metric, above, kind, start) in keys:
-                    key = (cell.metric, above, kind, start, currency_of(metric, cell.dims))
-                    held.setdefault(key, []).append(cell)
-    values = {key: folded(found.latest[key[0]], group) for key, group in held.items()}
-    store.set_rollups(uow, company, keys, values)
+        for key in keys_above(found, tree, cell):
+            if key in keys:
+                held.setdefault((*key, currency_of(metric, cell.dims)), []).append(cell)
+    store.remove_rollups(uow, company, keys)
+    store.add_to_rollups(uow, company, {key: folded(found.latest[key[0]], group) for key, group in held.items()})
+
+
+def keys_above(found: Definitions, tree: Tree, cell: Cell) -> list[Key]:
+    """The keys into which a cell is folded: every subject above it, by every grain of its metric."""
+    starts = [(kind, found.period(kind, cell.day).start) for kind in found.latest[cell.metric].grains]
+    return [(cell.metric, each, *start) for each in tree.path(cell.subject, cell.day)[0] for start in starts]
 
 
 # --- readings ---
@@ -155,9 +143,8 @@ class Book:
     def load(self, keys: Iterable[Key]) -> None:
         """Reads what is not known yet, in one statement."""
         missing = {key for key in keys if key not in self.stored}
-        known = store.latest(self.uow, self.company, missing)
-        for key in missing:
-            self.stored[key] = known.get(key)
+        known = store.readings.latest(self.uow, self.company, missing)
+        self.stored |= {key: (known[key].version, known[key].finding) if key in known else None for key in missing}
 
     def reading(self, key: Key) -> Finding | None:
         if key in self.now:
@@ -184,16 +171,13 @@ class Book:
         number = old[0] if old else 0
         return number if now is None or (old and old[1] == now) else number + 1
 
-    def label(self, key: Key) -> str:
-        return self.found.period(key[2], key[3]).label
-
     def citation(self, key: Key, role: str) -> dict[str, Any]:
         """How a reading is cited by what used it; version 0 says there was none."""
         found = self.reading(key)
         value = plain(found.value) if found and found.value is not None else None
         return {
-            "role": role, "metric": key[0], "subject": key[1], "period": self.label(key), "version": self.version(key),
-            "value": value,
+            "role": role, "metric": key[0], "subject": key[1], "period": self.found.period(*key[2:]).label,
+            "version": self.version(key), "value": value,
         }  # fmt: skip
 
 
@@ -254,13 +238,8 @@ def _derive(book: Book, pending: dict[str, set[Key]]) -> None:
 
 
 def _evaluate(book: Book, code: str, keys: Collection[Key]) -> list[Key]:
-    reads = {read for formula in book.found.formulas(code) for read in formula.reads}
-    meant = {
-        book.found.moved((name, *key[1:]), how)
-        for how, name in reads
-        if how not in ("parameter", "benchmark")
-        for key in keys
-    }
+    reads = {read for formula in book.found.formulas(code) for read in formula.inputs}
+    meant = {book.found.moved((name, *key[1:]), how) for how, name in reads for key in keys}
     book.load([*keys, *meant])
     changed = []
     for key in sorted(keys, key=lambda key: (key[3], key)):
@@ -304,19 +283,19 @@ def _write(book: Book, change: int) -> None:
     changed = book.changed()
     for code in book.found.order:  # qualified anew only: their inputs are read again, to be cited
         _evaluate(book, code, {key for key in changed if key[0] == code and key not in book.parts})
-    at = store.now()
-    versions = []
+    at, versions = now(), []
     for key in changed:
-        parts, now = book.parts.get(key), book.now[key]
-        version = parts.version if parts else (book.found.metrics.on(key[0]) or (0,))[0]
-        inputs = _cited(book, key, parts)
-        formula = parts.formula if parts else None
-        versions.append(
-            store.Version(key, book.label(key), book.version(key), change, now, formula, version, inputs, at)
+        parts, found = book.parts.get(key), book.now[key]
+        formula, definition = (
+            (parts.formula, parts.version) if parts else (None, (book.found.metrics.on(key[0]) or (0,))[0])
         )
-    store.add_versions(book.uow, book.company, versions)
+        versions.append(Version(
+            *key, book.found.period(*key[2:]).label, book.version(key), change, found.value, found.unit, found.reason,
+            list(found.qualified), formula, definition, _cited(book, key, parts), at,
+        ))  # fmt: skip
+    store.readings.add(book.uow, book.company, versions)
     for each in versions:
-        book.uow.publish(told(each), company=book.company, key=f"{each.key[0]}/{each.key[1]}")
+        book.uow.publish(told(each), company=book.company, key=f"{each.metric}/{each.subject}")
 
 
 def _cited(book: Book, key: Key, parts: Derived | None) -> list[dict[str, Any]]:
@@ -332,13 +311,12 @@ def _cited(book: Book, key: Key, parts: Derived | None) -> list[dict[str, Any]]:
     return cited
 
 
-def told(version: store.Version) -> ReadingChanged:
+def told(version: Version) -> ReadingChanged:
     """The event that tells of a version. On the wire every value has at most 10 decimals."""
-    value = version.finding.value
     return ReadingChanged(
-        metric=version.key[0], subject=version.key[1], period=version.period, version=version.version,
-        change=version.change, value=None if value is None else published(value), unit=version.finding.unit,
-        reason=version.finding.reason, qualified=list(version.finding.qualified), recorded_at=version.recorded_at,
+        metric=version.metric, subject=version.subject, period=version.period, version=version.version,
+        change=version.change, value=None if version.value is None else published(version.value), unit=version.unit,
+        reason=version.reason, qualified=version.qualified, recorded_at=version.recorded_at,
     )  # fmt: skip
 
 
@@ -348,12 +326,11 @@ def told(version: store.Version) -> ReadingChanged:
 def derived_defined(uow: UnitOfWork, company: str, code: str) -> None:
     """Marks what a metric's new version can change: its own derived readings, those that use its benchmark, guards."""
     found, what = store.definitions(uow, company), marked(uow, company)
-    if formulas := found.formulas(code):
-        names = {name for formula in formulas for how, name in formula.reads if how not in ("parameter", "benchmark")}
-        for key in store.keys_of(uow, company, {code, *names}):
-            hows = {how for formula in formulas for how, name in formula.reads if name == key[0]} or {None}
-            for how in hows - {"parameter", "benchmark"}:
-                what.derived.update((code, *each[1:]) for each in found.following(key, how))
+    formulas = found.formulas(code)
+    inputs = {read for formula in formulas for read in formula.inputs}
+    for key in store.keys_of(uow, company, {code, *(name for _, name in inputs)} if formulas else ()):
+        for how in {how for how, name in inputs if name == key[0]} or {None}:
+            what.derived.update((code, *each[1:]) for each in found.following(key, how))
     what.derived |= store.keys_of(uow, company, found.dependents.get(("benchmark", code), []))
     guards = [guard for each in found.guards.codes() for guard in found.guards.every(each)]
     what.guarded |= store.keys_of(uow, company, {g.metric for g in guards if code in (g.metric, g.guard)})

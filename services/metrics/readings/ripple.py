@@ -9,8 +9,8 @@ from services.metrics.chain.rules import in_order
 from services.metrics.chain.store import NodeVersion
 from services.metrics.observations import store as observations
 from services.metrics.readings import store
-from services.metrics.readings.rules import Definitions, Finding
-from services.metrics.readings.schemas import Effect, explanation_link, link
+from services.metrics.readings.definitions import Definitions
+from services.metrics.readings.schemas import Effect, link, links_of
 from services.metrics.readings.store import Version
 from shared.database.unit_of_work import UnitOfWork
 from shared.numbers import plain, published
@@ -53,7 +53,7 @@ def _ripple(
     found = store.definitions(uow, company)
     depth = {code: number for number, code in enumerate(found.order, 1)}
     versions = sorted(
-        store.versions_of_change(uow, company, [change]), key=lambda v: (depth.get(v.key[0], 0), v.key[3], v.key)
+        store.readings.of_change(uow, company, change), key=lambda v: (depth.get(v.metric, 0), v.start, v.key)
     )
     tree = store.tree_with(uow, company, found, {subject for _, subject, _ in places})
     held: dict[tuple[str, str], list[Place]] = {}
@@ -62,7 +62,7 @@ def _ripple(
             held.setdefault((metric, above), []).append((metric, subject, day))
     because = _reached(found, versions, held, every)
     reached = [version for version in versions if _cited(version) in because]
-    earlier = store.before(uow, company, reached)
+    earlier = store.readings.before(uow, company, reached)
     effects = [
         _reading_effect(number, version, earlier.get(version.key), because[_cited(version)])
         for number, version in enumerate(reached, step + 1)
@@ -87,7 +87,7 @@ def _reached(
 
 
 def _cited(version: Version) -> Cited:
-    return version.key[0], version.key[1], version.period, version.version
+    return version.metric, version.subject, version.period, version.version
 
 
 def _causes(
@@ -96,8 +96,8 @@ def _causes(
     metric, subject, kind, start = version.key
     causes = []
     if version.formula is None:
-        end = found.period(kind, start).end
-        causes = [f"cell {m}/{s}/{day}" for m, s, day in held.get((metric, subject), ()) if start <= day < end]
+        last = found.last_day(kind, start)
+        causes = [f"cell {m}/{s}/{day}" for m, s, day in held.get((metric, subject), ()) if start <= day <= last]
     return causes + _readings_among(version.inputs, because)
 
 
@@ -109,17 +109,15 @@ def _readings_among(inputs: Sequence[Mapping[str, Any]], cited: Collection[Cited
     ]
 
 
-def _text(finding: Finding | None) -> str | None:
-    return None if finding is None or finding.value is None else plain(published(finding.value))
+def _text(version: Version | None) -> str | None:
+    return None if version is None or version.value is None else plain(published(version.value))
 
 
-def _reading_effect(number: int, version: Version, before: Finding | None, because: list[str]) -> Effect:
-    place = {"metric": version.key[0], "subject": version.key[1], "period": version.period, "version": version.version}
+def _reading_effect(number: int, version: Version, before: Version | None, because: list[str]) -> Effect:
     return Effect(
-        step=number, what="reading", code=version.key[0], subject=version.key[1], period=version.period,
-        version=version.version, change=version.change, before=_text(before), after=_text(version.finding),
-        unit=version.finding.unit, reason=version.finding.reason, because=because,
-        links={"explanation": explanation_link(*_cited(version)), "goals": link("/goals/v1/effects", **place)},
+        step=number, what="reading", code=version.metric, subject=version.subject, period=version.period,
+        version=version.version, change=version.change, before=_text(before), after=_text(version), unit=version.unit,
+        reason=version.reason, because=because, links=links_of(*_cited(version)),
     )  # fmt: skip
 
 
@@ -128,7 +126,7 @@ def _nodes(
 ) -> list[Effect]:
     nodes = found.nodes.all_on()
     order = {code: number for number, code in enumerate(in_order(nodes))}
-    versions = sorted(chain.of_changes(uow, company, [change]), key=lambda v: (v.key[2], order.get(v.key[0], 0), v.key))
+    versions = sorted(chain.nodes.of_change(uow, company, change), key=lambda v: (v.start, order.get(v.node, 0), v.key))
     effects: list[Effect] = []
     moved: dict[tuple[str, date], str] = {}
     for version in versions:
@@ -146,10 +144,10 @@ def _nodes(
 
 
 def _node_effect(number: int, version: NodeVersion, because: list[str], feeds: list[str]) -> Effect:
-    ratio, path = version.finding.ratio, f"/metrics/v1/nodes/{version.key[0]}/readings"
     return Effect(
-        step=number, what="node", code=version.key[0], period=version.period, version=version.version,
-        change=version.change, after=None if ratio is None else plain(ratio), unit="ratio",
-        reason=version.finding.reason, because=because, feeds=feeds,
-        links={"node": link(path, period=version.period, version=version.version)},
+        step=number, what="node", code=version.node, period=version.period, version=version.version,
+        change=version.change, after=None if version.ratio is None else plain(version.ratio), unit="ratio",
+        reason=version.reason, because=because, feeds=feeds,
+        links={"node": link(f"/metrics/v1/nodes/{version.node}/readings", period=version.period,
+                            version=version.version)},
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Readings over HTTP: values, series, breakdowns, and the causes in both directions."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -10,9 +11,10 @@ from fastapi import Path, Query
 from services.metrics.events.accept import identity, look_up
 from services.metrics.observations import store as observations
 from services.metrics.readings import store
+from services.metrics.readings.definitions import Definitions
 from services.metrics.readings.handlers import currency_of
 from services.metrics.readings.ripple import effects_of_change, effects_of_event
-from services.metrics.readings.rules import Cell, Definitions, Finding, Rollup, base_finding, folded
+from services.metrics.readings.rules import Cell, Finding, Rollup, base_finding, folded
 from services.metrics.readings.schemas import (
     Breakdown,
     Effect,
@@ -23,18 +25,15 @@ from services.metrics.readings.schemas import (
     Slice,
     event_link,
     inputs_of,
-    link,
     shown,
-    view,
 )
 from shared.configuration import configuration_router
 from shared.contracts.base import MetricCode, Subject
 from shared.contracts.metrics import Guard, Kind, Metric
 from shared.errors import Forbidden, Invalid, NotFound
 from shared.http.context import Context, RequestContext
-from shared.http.paging import Page, Paging
+from shared.http.paging import Page, PageRequest, Paging
 from shared.http.routing import Router
-from shared.numbers import published
 from shared.organisation import manages
 from shared.periods import Period, parse_period
 
@@ -107,14 +106,16 @@ def get_reading(
         found = store.definitions(context.uow, context.company)
         base, place = _base(found, metric), period_named(found, period)
         cells = _cells(context, found, metric, subject, place, _dimensions(dimensions))
-        return view(metric, subject, period, _folded(base, cells))
-    return shown(_required(context, metric, subject, period, as_of=as_of))
+        return ReadingView(metric=metric, subject=subject, period=period, version=None, change=None, recorded_at=None,
+                           **asdict(_folded(base, cells)))  # fmt: skip
+    return shown(_required(context, metric, subject, period, None, as_of))
 
 
-def _required(context: RequestContext, metric: str, subject: str, period: str, **which: Any) -> store.Version:
-    version = store.version_of(context.uow, context.company, metric, subject, period, **which)
+def _required(context: RequestContext, metric: str, subject: str, period: str, *which: Any) -> store.Version:
+    place = {"company": context.company, "metric": metric, "subject": subject, "period": period}
+    version = store.readings.one(context.uow, *which, **place)
     if version is None:
-        such = "such version of the reading" if any(which.values()) else "reading"
+        such = "such version of the reading" if any(which) else "reading"
         raise ReadingNotFound(
             f"There is no {such} of {metric} for {subject} in {period}.",
             field="metric", remedy="It appears with its first observation; see /metrics/v1/waiting for what waits.",
@@ -141,8 +142,7 @@ def _cells(
     context: RequestContext, found: Definitions, metric: str, subject: str, period: Period,
     dimensions: dict[str, str] | None = None,
 ) -> list[Cell]:  # fmt: skip
-    span = store.Span(metric, period.start, period.end)
-    cells = store.cells_in(context.uow, context.company, [span], dimensions)
+    cells = store.cells_in(context.uow, context.company, [(metric, period.start, period.end)], dimensions)
     tree = store.tree_with(context.uow, context.company, found, {cell.subject for cell in cells})
     return [cell for cell in cells if subject in tree.path(cell.subject, cell.day)[0]]
 
@@ -164,8 +164,8 @@ def list_series(
     to: Annotated[date, Query(description="Periods that begin on this day or earlier.")],
 ) -> list[ReadingView]:
     require_visible(context, subject)
-    found = store.series(context.uow, context.company, metric, subject, kind, from_, to, LONGEST_SERIES)
-    return [shown(version) for version in found]
+    place = {"company": context.company, "metric": metric, "subject": subject, "kind": kind}
+    return [shown(version) for version in store.readings.series(context.uow, from_, to, LONGEST_SERIES, **place)]
 
 
 @router.get("/readings/breakdown", operation_id="getBreakdown", summary="A base metric by the members of a dimension")
@@ -181,9 +181,8 @@ def get_breakdown(
     items = []
     for member, cells in sorted(members.items(), key=lambda pair: (pair[0] is None, pair[0] or "")):
         finding = _folded(base, cells)
-        value = None if finding.value is None else published(finding.value)
-        items.append(Slice(member=member, observations=sum(cell.n for cell in cells), value=value, unit=finding.unit,
-                           reason=finding.reason))  # fmt: skip
+        n = sum(cell.n for cell in cells)
+        items.append(Slice(member=member, observations=n, **asdict(finding)))
     return Breakdown(metric=metric, subject=subject, period=period, by=by, items=items)
 
 
@@ -198,7 +197,7 @@ def explain_reading(
 ) -> Explanation:
     """A base reading down to its observations and their events, a page at a time; a derived one to its inputs."""
     require_visible(context, subject)
-    reading = _required(context, metric, subject, period, version=version)
+    reading = _required(context, metric, subject, period, version)
     count = next((each["count"] for each in reading.inputs if each["role"] == "observations"), None)
     base = reading.formula is None
     observed = _observed(context, page, reading) if base else None
@@ -214,7 +213,7 @@ def _rule(context: RequestContext, code: str) -> str:
     return f"{metric.over_time} over time, {metric.across_subjects} across subjects" if metric else "no longer defined"
 
 
-def _observed(context: RequestContext, page: Any, reading: store.Version) -> Page[ObservationView]:
+def _observed(context: RequestContext, page: PageRequest, reading: store.Version) -> Page[ObservationView]:
     uow, company, (metric, subject, kind, start) = context.uow, context.company, reading.key
     found = store.definitions(uow, company)
     period = found.period(kind, start)
@@ -225,21 +224,17 @@ def _observed(context: RequestContext, page: Any, reading: store.Version) -> Pag
         uow, company, metric, [each for each in members if each[0] not in hidden], reading.change, page.after or 0,
         page.fetch,
     )  # fmt: skip
-    part = page.of(rows, lambda row: row.id)
+    return _paged(page, rows)
+
+
+def _paged(page: PageRequest, rows: Sequence[Any]) -> Page[ObservationView]:
+    part = page.of(rows, lambda row: row.number)
     return Page(items=[observation(row) for row in part.items], next_cursor=part.next_cursor)
 
 
 def observation(row: Any) -> ObservationView:
     """An observation as the API shows it."""
-    return ObservationView(
-        source=row.source, id=row.event_id, partition=row.partition, position=row.pos, event_time=row.event_time,
-        mapping=row.mapping, mapping_version=row.mapping_version, item=row.item, rule=row.rule, metric=row.metric,
-        effect=row.effect, subject=row.subject, at=row.at, day=row.day,
-        value=None if row.value is None else published(row.value), member=row.member or None,
-        source_value=row.source_value, source_unit=row.source_unit, key=row.key, document=row.document,
-        dimensions=msgspec.json.decode(row.dims), state=row.state, mate=row.mate, added=row.added, removed=row.removed,
-        link=event_link(row.source, row.event_id),
-    )  # fmt: skip
+    return ObservationView(**row._mapping, link=event_link(row.source, row.id))
 
 
 @router.get(
@@ -247,9 +242,7 @@ def observation(row: Any) -> ObservationView:
 )
 def list_unmatched(context: Context, page: Paging, metric: Annotated[MetricCode, Query()]) -> Page[ObservationView]:
     context.require("strategist", "analyst", "compensation", "finance", "auditor")
-    rows = observations.unmatched(context.uow, context.company, metric, page.after or 0, page.fetch)
-    part = page.of(rows, lambda row: row.id)
-    return Page(items=[observation(row) for row in part.items], next_cursor=part.next_cursor)
+    return _paged(page, observations.unmatched(context.uow, context.company, metric, page.after or 0, page.fetch))
 
 
 @router.get("/events/effects", operation_id="listEventEffects", summary="What one event changed, up to value nodes")
@@ -268,7 +261,7 @@ def event_effects(
     visible = [row for row in rows if may_see(context, row.subject)]
     effects = effects_of_event(context.uow, context.company, visible)
     return EventEffects(
-        source=source, id=id, link=link("/metrics/v1/events", source=source, id=id),
+        source=source, id=id, link=event_link(source, id),
         observations=[observation(row) for row in visible], effects=_visible(context, effects),
     )  # fmt: skip
 

@@ -1,26 +1,29 @@
 """The shapes of readings and of what explains them."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from services.metrics.readings.rules import Finding
 from services.metrics.readings.store import Version
 from shared.http.paging import Page
 from shared.numbers import DecimalString, published
+
+Published = Annotated[DecimalString, AfterValidator(published)]
+"""A value as it is shown: at most 10 decimals, where an amount of money may be kept with more."""
 
 
 class ReadingView(BaseModel):
     """What a metric says of a subject in a period."""
 
+    model_config = ConfigDict(from_attributes=True)
     metric: str
     subject: str
     period: str
     version: int | None = Field(description="Null where it was folded on demand, for dimensions.")
     change: int | None = Field(description="The change that made it; see /metrics/v1/changes.")
-    value: DecimalString | None = Field(description="At most 10 decimals.")
+    value: Published | None = Field(description="At most 10 decimals.")
     unit: str
     reason: str | None = Field(description="Why there is no value.")
     qualified: list[str] = Field(description="Guards that qualify the figure, in words.")
@@ -33,7 +36,7 @@ class Slice(BaseModel):
 
     member: str | None = Field(description="Null for observations without that dimension.")
     observations: int
-    value: DecimalString | None
+    value: Published | None
     unit: str
     reason: str | None
 
@@ -77,7 +80,7 @@ class ObservationView(BaseModel):
     subject: str
     at: datetime
     day: date
-    value: DecimalString | None = Field(description="In the metric's unit, at most 10 decimals.")
+    value: Published | None = Field(description="In the metric's unit, at most 10 decimals.")
     member: str | None
     source_value: str | None
     source_unit: str | None
@@ -146,41 +149,30 @@ def event_link(source: str, event_id: str) -> str:
     return link("/metrics/v1/events", source=source, id=event_id)
 
 
-def view(metric: str, subject: str, period: str, finding: Finding, version: Version | None = None) -> ReadingView:
-    """A reading, as stored or as folded on demand."""
-    value = finding.value
-    links = {}
-    if version:
-        place = {"metric": metric, "subject": subject, "period": period, "version": version.version}
-        links = {"explanation": link("/metrics/v1/readings/explanation", **place),
-                 "change": f"/metrics/v1/changes/{version.change}",
-                 "goals": link("/goals/v1/effects", **place)}  # fmt: skip
-    return ReadingView(
-        metric=metric, subject=subject, period=period, version=version.version if version else None,
-        change=version.change if version else None, value=None if value is None else published(value),
-        unit=finding.unit, reason=finding.reason, qualified=list(finding.qualified),
-        recorded_at=version.recorded_at if version else None, links=links,
-    )  # fmt: skip
+def links_of(metric: str, subject: str, period: str, version: int) -> dict[str, str]:
+    """Down to what a reading was made of, and up to what it moved among the goals."""
+    place = {"metric": metric, "subject": subject, "period": period, "version": version}
+    return {"explanation": explanation_link(**place), "goals": link("/goals/v1/effects", **place)}  # type: ignore[arg-type]
 
 
 def shown(version: Version) -> ReadingView:
-    return view(version.key[0], version.key[1], version.period, version.finding, version)
+    """A reading as stored."""
+    view = ReadingView.model_validate(version)
+    links = links_of(version.metric, version.subject, version.period, version.version)
+    view.links = {**links, "change": f"/metrics/v1/changes/{version.change}"}
+    return view
 
 
 def inputs_of(cited: list[dict[str, Any]]) -> list[Input]:
     """Citations as stored, each with the way to its own explanation."""
-    return [_input(each) for each in cited if each["role"] != "observations"]
+    return [_input(**each) for each in cited if each["role"] != "observations"]
 
 
-def _input(each: dict[str, Any]) -> Input:
-    if "metric" in each:
-        place = (each["metric"], each["subject"], each["period"], each["version"])
-        return Input(
-            role=each["role"], code=place[0], subject=place[1], period=place[2], version=place[3], value=each["value"],
-            link=explanation_link(*place) if each["version"] else None,
-        )  # fmt: skip
-    path = {"parameter": "policies", "benchmark": "metrics", "guard_rule": "guards"}[each["role"]]
-    return Input(
-        role=each["role"], code=each["code"], version=each["version"], value=each["value"],
-        link=f"/metrics/v1/{path}/{each['code']}/versions" if each["version"] else None,
-    )  # fmt: skip
+def _input(role: str, version: int, value: str | None, **which: str) -> Input:
+    if code := which.get("code"):
+        path = {"parameter": "policies", "benchmark": "metrics", "guard_rule": "guards"}[role]
+        address, place = f"/metrics/v1/{path}/{code}/versions", {}
+    else:
+        code, place = which["metric"], {"subject": which["subject"], "period": which["period"]}
+        address = explanation_link(code, **place, version=version)
+    return Input(role=role, code=code, version=version, value=value, link=address if version else None, **place)
