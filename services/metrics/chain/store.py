@@ -58,10 +58,6 @@ def periods_of(
     return {tuple(row) for row in rows}
 
 
-def starts_of(uow: UnitOfWork, company: str, nodes: Collection[str]) -> set[NodeKey]:
+def starts_of(uow: UnitOfWork, company: str, codes: Collection[str]) -> set[NodeKey]:
     """The periods for which nodes have readings."""
-    rows: Any = uow.rows(
-        "SELECT node, kind, start FROM node_reading WHERE company = :company AND node = ANY(:nodes) AND latest",
-        company=company, nodes=sorted(nodes),
-    )  # fmt: skip
-    return {tuple(row) for row in rows}
+    return nodes.keys(uow, "node = ANY(:codes)", company=company, codes=sorted(codes))

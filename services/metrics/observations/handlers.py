@@ -207,7 +207,7 @@ def metrics_defined(uow: UnitOfWork, events: Sequence[Received]) -> None:
             uow.lock_company(company)
             cells = readings.cells_in(uow, company, [(code, date.min, date.max)])
             tree = readings.tree_with(uow, company, found, {cell.subject for cell in cells})
-            keys = {key for cell in cells for key in keys_above(found, tree, cell)}
+            keys = {key for cell in cells for key in keys_above(found, tree, *cell[:3])}
             keys |= readings.rolled_up(uow, company, code)
             refold(uow, company, found, keys)
             marked(uow, company).rollups |= keys

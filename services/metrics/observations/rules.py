@@ -51,6 +51,11 @@ class Observation:
         return self.revision, self.event_time, self.source, self.event_id
 
     @property
+    def moment(self) -> tuple[datetime, str, str, tuple[str, int, int]]:
+        """The order in which openings and closings are paired."""
+        return self.at, self.source, self.event_id, self.place
+
+    @property
     def place(self) -> tuple[str, int, int]:
         """Which fact of its event it is."""
         return self.mapping, self.item, self.rule
@@ -200,25 +205,16 @@ def _judge_key(observations: Sequence[Observation], indexes: list[int], unit: st
     if len(plain_ones) == len(indexes):
         return
     retracted = max((observations[i].rank for i in plain_ones if observations[i].effect == "retract"), default=None)
-    opens, closes = (_in_time(observations, indexes, effect, retracted) for effect in DURATIONS)
-    for index in opens + closes:
+    durations = [i for i in indexes if observations[i].effect in DURATIONS]
+    held = [i for i in durations if retracted is None or observations[i].rank >= retracted]
+    held.sort(key=lambda i: observations[i].moment)
+    opens, closes = ([i for i in held if observations[i].effect == effect] for effect in DURATIONS)
+    for index in held:
         result[index] = Standing(UNMATCHED)
     for opened, closed in zip(opens, closes, strict=False):
         first, last = observations[opened], observations[closed]
         result[opened] = Standing(MATCHED, None, f"{last.source} {last.event_id}")
         result[closed] = Standing(COUNTS, duration(unit, first, last), f"{first.source} {first.event_id}")
-
-
-def _in_time(observations: Sequence[Observation], indexes: list[int], effect: str, retracted: Rank | None) -> list[int]:
-    held = [
-        i
-        for i in indexes
-        if observations[i].effect == effect and (retracted is None or observations[i].rank >= retracted)
-    ]
-    return sorted(
-        held,
-        key=lambda i: (observations[i].at, observations[i].source, observations[i].event_id, observations[i].place),
-    )
 
 
 def duration(unit: str, opened: Observation, closed: Observation) -> Decimal:

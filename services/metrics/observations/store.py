@@ -25,7 +25,10 @@ class Stored(NamedTuple):
     standing: Standing
 
 
-def _stored(rows: Sequence[Any]) -> list[Stored]:
+def _standing(uow: UnitOfWork, company: str, condition: str, joined: str = "", **params: Any) -> list[Stored]:
+    """The rows that hold and meet a condition."""
+    sql = f"{_SELECT} {joined} WHERE o.company = :company AND o.removed IS NULL AND {condition}"
+    rows: Sequence[Any] = uow.rows(sql, company=company, **params)
     found = []
     for number, state, mate, *values in rows:
         each = Observation(*values)
@@ -45,28 +48,17 @@ def of_events(uow: UnitOfWork, company: str, places: Sequence[tuple[int, int]]) 
     )  # fmt: skip
     last: dict[int, int] = dict(map(tuple, rows))
     again = [(partition, pos) for partition, pos in places if pos <= last[partition]]
-    if not again:
-        return []
-    return _stored(
-        uow.rows(
-            _SELECT + "JOIN unnest(CAST(:partitions AS int[]), CAST(:positions AS bigint[])) AS e(partition, pos) "
-            "ON o.partition = e.partition AND o.pos = e.pos WHERE o.company = :company AND o.removed IS NULL",
-            company=company, partitions=[each[0] for each in again], positions=[each[1] for each in again],
-        )
-    )  # fmt: skip
+    events = "unnest(CAST(:partitions AS int[]), CAST(:positions AS bigint[])) AS e(partition, pos)"
+    return _standing(
+        uow, company, "true", f"JOIN {events} ON o.partition = e.partition AND o.pos = e.pos",
+        partitions=[each[0] for each in again], positions=[each[1] for each in again],
+    ) if again else []  # fmt: skip
 
 
 def of_documents(uow: UnitOfWork, company: str, documents: Collection[str]) -> list[Stored]:
     """Everything that stands in documents."""
-    if not documents:
-        return []
-    return _stored(
-        uow.rows(
-            _SELECT + "WHERE o.company = :company AND o.document = ANY(:documents) AND o.document IS NOT NULL "
-            "AND o.removed IS NULL",
-            company=company, documents=sorted(documents),
-        )
-    )  # fmt: skip
+    condition = "o.document = ANY(:documents) AND o.document IS NOT NULL"
+    return _standing(uow, company, condition, documents=sorted(documents)) if documents else []
 
 
 def of_keys(uow: UnitOfWork, company: str, keys: Collection[tuple[str, str]]) -> list[Stored]:
@@ -74,25 +66,16 @@ def of_keys(uow: UnitOfWork, company: str, keys: Collection[tuple[str, str]]) ->
     if not keys:
         return []
     # By key alone, as the index has it: without fresh statistics the planner takes any other index for as good.
-    found = _stored(
-        uow.rows(
-            _SELECT + "WHERE o.company = :company AND o.key = ANY(:keys) AND o.key IS NOT NULL "
-            "AND o.removed IS NULL",
-            company=company, keys=sorted({key for _, key in keys}),
-        )
-    )  # fmt: skip
+    condition = "o.key = ANY(:keys) AND o.key IS NOT NULL"
+    found = _standing(uow, company, condition, keys=sorted({key for _, key in keys}))
     return [each for each in found if (each.observation.metric, each.observation.key) in keys]
 
 
 def converted(uow: UnitOfWork, company: str, metrics: Collection[str], unit: str, from_day: date) -> list[Stored]:
     """What stands in metrics and came in a unit, from a day on."""
-    return _stored(
-        uow.rows(
-            _SELECT + "WHERE o.company = :company AND o.metric = ANY(:metrics) AND o.day >= :from_day "
-            "AND o.source_unit = :unit AND o.effect IN ('add', 'replace') AND o.removed IS NULL",
-            company=company, metrics=sorted(metrics), unit=unit, from_day=from_day,
-        )
-    ) if metrics else []  # fmt: skip
+    condition = "o.metric = ANY(:metrics) AND o.day >= :day AND o.source_unit = :unit AND o.effect = ANY(:effects)"
+    given: dict[str, Any] = {"metrics": sorted(metrics), "day": from_day, "unit": unit, "effects": ["add", "replace"]}
+    return _standing(uow, company, condition, **given) if metrics else []
 
 
 def write(

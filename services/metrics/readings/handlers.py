@@ -53,10 +53,10 @@ def marked(uow: UnitOfWork, company: str) -> Marked:
 
 # --- cells and roll-ups ---
 
+Differences = Mapping[CellKey, tuple[int, Decimal]]
 
-def apply(
-    uow: UnitOfWork, company: str, found: Definitions, tree: Tree, changes: Mapping[CellKey, tuple[int, Decimal]]
-) -> None:
+
+def apply(uow: UnitOfWork, company: str, found: Definitions, tree: Tree, changes: Differences) -> None:
     """Applies differences to cells and, along the organisation of each day, to roll-ups."""
     moved = {key: change for key, change in changes.items() if change[0] or change[1]}
     store.add_to_cells(uow, company, moved)
@@ -65,34 +65,30 @@ def apply(
     roll(uow, company, found, [(tree, moved | {key: changes[key] for key in extremes})])
 
 
-def roll(
-    uow: UnitOfWork,
-    company: str,
-    found: Definitions,
-    changes: Iterable[tuple[Tree, Mapping[CellKey, tuple[int, Decimal]]]],
-) -> None:
+def roll(uow: UnitOfWork, company: str, found: Definitions, changes: Iterable[tuple[Tree, Differences]]) -> None:
     """Applies differences to the roll-ups of every subject above, as each tree has them; folds anew what cannot be."""
     sums: dict[store.RollupKey, tuple[int, Decimal]] = {}
     anew: set[Key] = set()
     for tree, cells in changes:
         for (code, subject, day, dims, _), (n, amount) in cells.items():
-            metric = found.base(code)
-            if metric is None:
+            metric, keys = found.latest[code], keys_above(found, tree, code, subject, day)
+            if not additive(metric):
+                anew.update(keys)
                 continue
-            summed, currency = additive(metric), currency_of(metric, dims)
-            for kind in metric.grains:
-                start = found.period(kind, day).start
-                for above in tree.path(subject, day)[0]:
-                    if not summed:
-                        anew.add((code, above, kind, start))
-                        continue
-                    key = (code, above, kind, start, currency)
-                    before = sums.get(key)
-                    sums[key] = (before[0] + n, add(before[1], amount)) if before else (n, amount)
+            currency = currency_of(metric, dims)
+            for key in [(*above, currency) for above in keys]:
+                held, sum_ = sums.get(key, (0, Decimal(0)))
+                sums[key] = held + n, add(sum_, amount)
     sums = {key: change for key, change in sums.items() if change[0] or change[1]}
     store.add_to_rollups(uow, company, sums)
     refold(uow, company, found, anew)
     marked(uow, company).rollups.update(anew, (key[:4] for key in sums))
+
+
+def keys_above(found: Definitions, tree: Tree, metric: str, subject: str, day: date) -> list[Key]:
+    """Where a metric of a subject and day is rolled up: every subject above, in the period of every grain."""
+    starts = [(kind, found.period(kind, day).start) for kind in found.latest[metric].grains]
+    return [(metric, above, *start) for above in tree.path(subject, day)[0] for start in starts]
 
 
 def currency_of(metric: Metric, dims: str) -> str:
@@ -114,17 +110,11 @@ def refold(uow: UnitOfWork, company: str, found: Definitions, keys: Collection[K
     held: dict[store.RollupKey, list[Cell]] = {}
     for cell in cells:
         metric = found.latest[cell.metric]
-        for key in keys_above(found, tree, cell):
+        for key in keys_above(found, tree, *cell[:3]):
             if key in keys:
                 held.setdefault((*key, currency_of(metric, cell.dims)), []).append(cell)
     store.remove_rollups(uow, company, keys)
     store.add_to_rollups(uow, company, {key: folded(found.latest[key[0]], group) for key, group in held.items()})
-
-
-def keys_above(found: Definitions, tree: Tree, cell: Cell) -> list[Key]:
-    """The keys into which a cell is folded: every subject above it, by every grain of its metric."""
-    starts = [(kind, found.period(kind, cell.day).start) for kind in found.latest[cell.metric].grains]
-    return [(cell.metric, each, *start) for each in tree.path(cell.subject, cell.day)[0] for start in starts]
 
 
 # --- readings ---

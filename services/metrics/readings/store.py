@@ -266,9 +266,5 @@ readings = Versions("reading", Version, _KEYS)
 
 def keys_of(uow: UnitOfWork, company: str, metrics: Collection[str], from_day: date = date.min) -> set[Key]:
     """The readings that metrics have for periods that begin on a day or later."""
-    rows: Sequence[Any] = uow.rows(
-        f"SELECT {_KEYS.names} FROM reading WHERE company = :company AND metric = ANY(:metrics) "
-        "AND latest AND start >= :day",
-        company=company, metrics=sorted(metrics), day=from_day,
-    )  # fmt: skip
-    return {tuple(row) for row in rows}
+    condition = "metric = ANY(:metrics) AND start >= :day"
+    return readings.keys(uow, condition, company=company, metrics=sorted(metrics), day=from_day)

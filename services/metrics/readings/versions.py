@@ -59,6 +59,11 @@ class Versions(Generic[V]):
         found = self._rows(uow, condition, company=company, rows=self.key.json(keys)) if keys else []
         return {version.key: version for version in found}  # type: ignore[attr-defined]
 
+    def keys(self, uow: UnitOfWork, condition: str, **params: Any) -> set[Any]:
+        """The keys of those latest versions that meet a condition."""
+        sql = f"SELECT {self.key.names} FROM {self.table} WHERE company = :company AND latest AND {condition}"
+        return {tuple(row) for row in uow.rows(sql, **params)}
+
     def one(
         self, uow: UnitOfWork, version: int | None = None, as_of: datetime | None = None, /, **place: str
     ) -> V | None:
