@@ -195,7 +195,11 @@ def _number(value: object, field: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise CurveInvalid('A number is written as a string, like "0.8".', field=field)
     try:
-        return parse_decimal(value if isinstance(value, str) else plain(Decimal(value)))
+        if isinstance(value, str):
+            return parse_decimal(value)
+        number = Decimal(value)
+        # A huge one would first be written out digit by digit.
+        return parse_decimal("huge" if number.is_finite() and abs(number.adjusted()) >= 30 else plain(number))
     except NumberOutOfRange as error:
         raise CurveInvalid(error.rule, field=field, remedy=error.remedy) from None
 

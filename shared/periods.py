@@ -36,6 +36,8 @@ class PeriodInvalid(Invalid):
 def zone(name: str) -> ZoneInfo:
     """The IANA time zone of that name. Raises CalendarInvalid."""
     try:
+        if "/" not in name and name != "UTC":
+            raise ValueError("names such as localtime depend on the machine")
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise CalendarInvalid(

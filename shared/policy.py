@@ -14,6 +14,7 @@ from shared.database.unit_of_work import UnitOfWork
 from shared.errors import Invalid
 from shared.http.context import Context
 from shared.http.routing import Router
+from shared.numbers import NumberOutOfRange, parse_decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ def decimal_between(low: str, high: str) -> Callable[[str], Decimal]:
 
     def read(text: str) -> Decimal:
         try:
-            value = Decimal(text)
-        except ArithmeticError as error:
-            raise BadPolicyValue(f"{text!r} is not a decimal number.", field="value") from error
-        if not (value.is_finite() and Decimal(low) <= value <= Decimal(high)):
+            value = parse_decimal(text)
+        except NumberOutOfRange as error:
+            raise BadPolicyValue(error.rule, field="value", remedy=error.remedy) from error
+        if not Decimal(low) <= value <= Decimal(high):
             raise BadPolicyValue(f"The value lies between {low} and {high}; this is {text}.", field="value")
         return value
 

@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import errors
+from shared.database.outage import is_outage
+from shared.http.paging import BadCursor
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS_LISTED = 50
@@ -168,15 +170,12 @@ def database_problem(request: Request, error: Exception) -> Response:
     """What the database said, as far as the caller can act on it; everything else stays an internal error."""
     cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     state = getattr(cause, "sqlstate", None) or ""
-    away = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)) or (
-        isinstance(error, sqlalchemy.exc.TimeoutError) or getattr(error, "connection_invalidated", False)
-    )
     found: errors.DomainError
     if state == "23505":
         found = ChangedAtTheSameMoment("Another request recorded the same thing first.", remedy="Read it, then decide.")
-    elif isinstance(cause, psycopg.DataError):
+    elif isinstance(cause, psycopg.DataError) or state[:2] == "54":  # too long, too many: a limit of the database
         found = ValueOutOfRange("A value is outside of what can be stored.")
-    elif away:
+    elif is_outage(error):
         rule = "The database is away or too busy; nothing of this request was kept."
         found = DatabaseAway(rule, remedy="Send the same request again later.")
     else:
@@ -188,6 +187,9 @@ def database_problem(request: Request, error: Exception) -> Response:
 def internal_problem(request: Request, error: BaseException) -> Response:
     """A fault of ours: the log has the trace, the caller has the request id, and nothing else leaves the process."""
     log.error("request_failed", exc_info=error)
+    if request.query_params.get("cursor"):
+        # Whoever makes up a cursor makes up a key of any shape; what a list gave out does not fail.
+        return domain_problem(request, BadCursor("The cursor was not made by this list.", field="cursor"))
     detail = "Something went wrong on our side; the log has it under the request id given as instance."
     return problem(request, 500, "InternalError", detail, remedy="Report the request id to the operator.")
 

@@ -12,11 +12,10 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.configuration import decode, store
 from shared.contracts.base import Configuration, Contract, Tick
+from shared.database.outage import is_outage
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.http.idempotency import forget_before
 from shared.log import Record
@@ -27,15 +26,7 @@ from shared.service import Received, Runtime, Service
 from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
-TRANSIENT = (OperationalError, InterfaceError, PoolTimeout, ConnectionError)
 Place = tuple[str, int]
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the database or broker was away, rather than the record being bad."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, TRANSIENT)
 
 
 def types_of(service: Service) -> dict[str, type[Contract]]:
@@ -58,8 +49,12 @@ def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequen
     Company by company, so that every transaction takes their locks in one order; within one nothing changes place.
     """
     by_company = sorted(records, key=lambda record: record.company)
-    for (_company, name), run in groupby(by_company, key=lambda record: (record.company, record.type)):
-        if kind := kinds.get(name):
+    for (company, name), run in groupby(by_company, key=lambda record: (record.company, record.type)):
+        if name == Tick.TYPE:
+            for record in run:
+                if uow.service.on_tick and record.topic in uow.service.tick_inputs:
+                    uow.service.on_tick(uow, company, Tick.model_validate_json(record.data))
+        elif kind := kinds.get(name):
             events = [received(kind, record) for record in run]
             if issubclass(kind, Configuration):
                 for event in events:
@@ -88,7 +83,7 @@ class Worker:
                     pause = 0.1
                     self._work(connection)
             except Exception as error:
-                if is_transient(error) or isinstance(error, ReaderFault):
+                if is_outage(error) or isinstance(error, ReaderFault):
                     log.warning("worker waits", service=self._name, reason=str(error).splitlines()[0])
                 else:
                     log.exception("worker stopped by an unexpected error; it starts again", service=self._name)
@@ -174,7 +169,7 @@ class Worker:
             self._transaction(connection, place, records)
             self._count("done", len(records))
         except Exception as error:
-            if is_transient(error) or isinstance(error, ReaderFault):
+            if is_outage(error) or isinstance(error, ReaderFault):
                 raise
             if len(records) > 1:
                 self._count("failed", 0)
@@ -211,6 +206,22 @@ class Worker:
             handle(uow, self.kinds, [record for record in records if record not in blocked] if blocked else records)
         self.positions[place] = new
 
+    def _handle_tick(self, uow: UnitOfWork, place: Place, record: Record) -> None:
+        """A tick that cannot be handled is parked like any record, so that it holds up nobody else's."""
+        marked, outgoing = dict(uow.state), len(uow.outgoing)
+        try:
+            with uow.connection.begin_nested():
+                handle(uow, self.kinds, [record])
+                uow.service.settle(uow)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            uow.state = marked
+            del uow.outgoing[outgoing:]
+            park(uow, [record], error)
+            self._count("parked", 1)
+            log.error("tick parked", service=self._name, topic=place[0], error=type(error).__name__)
+
     def _meet_tick(self, connection: Connection, place: Place, record: Record) -> bool:
         """A tick is passed only together: when every partition that carries it stands before it, it is handled once."""
         service, old = self.runtime.service, self.positions[place]
@@ -225,9 +236,8 @@ class Worker:
             together = count == sum(self.runtime.log_of(topic).partitions(topic) for topic in service.tick_inputs)
             if together:
                 move(uow, place, old, old.after([record]), self.leases.owner)
-                first = uow.run("INSERT INTO log.tick_done (tick) VALUES (:tick) ON CONFLICT DO NOTHING", tick=tick.id)
-                if first and service.on_tick:
-                    service.on_tick(uow, record.company, tick)
+                if uow.run("INSERT INTO log.tick_done (tick) VALUES (:tick) ON CONFLICT DO NOTHING", tick=tick.id):
+                    self._handle_tick(uow, place, record)
         if together:
             self.positions[place] = old.after([record])
         return bool(together or arrived)

@@ -1,5 +1,7 @@
 """Bad input gets an answer that names the field, the rule and the remedy, and never takes a good one with it."""
 
+import base64
+import hashlib
 import json
 from typing import Any
 
@@ -252,3 +254,60 @@ def test_5_001_assignments_at_once_are_refused(loop: Loop) -> None:
     with pytest.raises(ApiProblem) as refused:
         loop.client.put("/incentives/v1/assignments", [item] * 5_001)
     assert refused.value.status == 422
+
+
+def test_a_wide_event_is_a_fault_of_its_own_and_stops_nobody(loop: Loop, installation: Any) -> None:
+    loop.metric("wide", "order")
+    names = "abcdefghij"
+    rule = {"metric": "wide", "subject": "'unit:company'", "dimensions": {name: f"data.{name}" for name in names}}
+    loop.put("metrics/mappings/wide", name="Wide", event_type="wide", observations=[rule])
+    loop.happened("wide", "2025-02-01", "w1", **{name: name * 300 for name in names})
+    loop.happened("wide", "2025-02-01", "w2", **{name: name for name in names})
+    assert loop.value("wide") == "1"
+    assert loop.get("metrics/events", source="erp", id="w1")["faults"][0]["field"] == "dimensions"
+    other = installation.company().set_up()
+    other.measured("sales", "CNY")
+    other.observed("sales", 5)
+    assert other.value("sales") == "5"
+
+
+def test_an_event_with_40_000_faulty_items_lists_the_first_hundred(loop: Loop) -> None:
+    loop.metric("items", "order")
+    for code, value in (("few", "item.v"), ("many", "1")):
+        rule = {"metric": "items", "value": value, "subject": "'unit:company'"}
+        loop.put(f"metrics/mappings/{code}", name=code, event_type=code, for_each="data.i", observations=[rule])
+    loop.happened("few", "2025-02-01", "few", i=[1] * 9_999)
+    loop.happened("many", "2025-02-01", "many", i=[1] * 40_000)
+    loop.settle()
+    faults = loop.get("metrics/events", source="erp", id="few")["faults"]
+    assert len(faults) == 101
+    assert "9899 more" in faults[-1]["reason"]
+    assert "10000" in loop.get("metrics/events", source="erp", id="many")["faults"][0]["reason"]
+    assert loop.client.parked() == 0
+
+
+@pytest.mark.parametrize("value", ["1E-99999999999999", "0.12345678901", "٠.٥", "0_1", " 0.5 ", "NaN"])
+def test_a_policy_is_plain_decimal_text(loop: Loop, value: str) -> None:
+    with pytest.raises(ApiProblem) as refused:
+        loop.put("goals/policies/deviation_limit", value=value)
+    assert refused.value.status == 422
+
+
+@pytest.mark.parametrize("slope", ["1E999999999", "1E99999999999999"])
+def test_a_curve_with_a_huge_number_is_refused_at_once(loop: Loop, slope: str) -> None:
+    with pytest.raises(ApiProblem) as refused:
+        loop.put("goals/policies/attainment_curve", value=f'{{"kind":"linear","slope":{slope},"cap":"1"}}')
+    assert refused.value.status == 422
+
+
+def test_a_made_up_cursor_is_never_an_error_of_ours(loop: Loop) -> None:
+    loop.metric("sales", "CNY")
+    statuses = set()
+    for text in (b'["a"]', b"{", b"1", b'{"a":1}'):
+        digest = hashlib.sha256(b"/metrics/v1/metrics\0" + text).digest()[:8]
+        cursor = base64.urlsafe_b64encode(digest + text).decode()
+        url = f"{loop.client.base_url}/metrics/v1/metrics"
+        headers = {"authorization": f"Bearer {loop.client.token}"}
+        statuses.add(loop.client.http.get(url, params={"cursor": cursor}, headers=headers).status_code)
+    assert statuses <= {200, 422}
+    assert 422 in statuses

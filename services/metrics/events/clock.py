@@ -9,9 +9,9 @@ import structlog
 
 from services.metrics.events import store
 from shared.contracts.base import Tick
+from shared.database.outage import is_outage
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.errors import Conflict, Forbidden
-from shared.log.worker import is_transient
 from shared.service import Runtime
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ async def _tick_for_ever(runtime: Runtime) -> None:
         try:
             await asyncio.to_thread(_tick_all, runtime, datetime.now(UTC))
         except Exception as error:
-            if not is_transient(error):
+            if not is_outage(error):
                 raise
             log.warning("ticks wait for the database", error=type(error).__name__)
         await asyncio.sleep(LOOKS_EVERY)

@@ -6,9 +6,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from services.metrics.events.accept import Fate, Incoming, accept
+from shared.database.outage import is_outage
 from shared.database.unit_of_work import unit_of_work
 from shared.errors import Busy
-from shared.log.worker import is_transient
 from shared.service import Runtime
 
 MOST_WAITING = 20_000  # events; beyond it a sender is told to come back instead of piling up memory
@@ -67,7 +67,7 @@ class Intake:
         try:
             fates = iter(await asyncio.to_thread(self._store, together))
         except Exception as error:
-            if len(together) > 1 and not is_transient(error):
+            if len(together) > 1 and not is_outage(error):
                 for request in together:  # one of them is at fault; the others must not be
                     await self._commit([request])
                 return

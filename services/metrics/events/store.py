@@ -6,8 +6,10 @@ from typing import Any
 
 from services.metrics.events.accept import TOPIC
 from services.metrics.events.cloudevents import type_prefix
-from services.metrics.mappings.rules import EventFacts
+from services.metrics.mappings.rules import EventFacts, Fault
 from shared.database.unit_of_work import UnitOfWork
+
+MOST_FAULTS = 100  # listed of one event
 
 Place = tuple[int, int]
 """Partition and position in `metrics.source-events`."""
@@ -67,6 +69,15 @@ def forget(uow: UnitOfWork, company: str, places: Sequence[Place]) -> None:
         )  # fmt: skip
 
 
+def _first(faults: list[Fault]) -> list[Fault]:
+    """The faults of one event that are worth listing, and how many more there are."""
+    if len(faults) <= MOST_FAULTS:
+        return faults
+    last = faults[MOST_FAULTS]
+    more = Fault(last.mapping, last.item, last.rule, last.field, f"and {len(faults) - MOST_FAULTS} more faults")
+    return [*faults[:MOST_FAULTS], more]
+
+
 def remember(uow: UnitOfWork, company: str, batch: Iterable[EventFacts]) -> None:
     """Lists what events wait for, and their faults."""
     waits, faults = set[tuple[Any, ...]](), list[tuple[Any, ...]]()
@@ -74,7 +85,7 @@ def remember(uow: UnitOfWork, company: str, batch: Iterable[EventFacts]) -> None
         waits.update((company, reference, event.partition, event.pos) for reference in event.waits)
         faults.extend(
             (company, event.partition, event.pos, number, each.mapping, each.item, each.rule, each.field, each.reason)
-            for number, each in enumerate(event.faults)
+            for number, each in enumerate(_first(event.faults))
         )
     if waits:
         uow.copy("waiting", ("company", "reference", "partition", "pos"), sorted(waits))

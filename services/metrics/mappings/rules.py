@@ -20,7 +20,9 @@ from shared.periods import Calendar, business_day, zone
 T = TypeVar("T")
 Scope = Members[str, object]
 Evaluate = Callable[[Scope], Outcome]
-LONGEST_TEXT = 300
+LONGEST_TEXT = 600  # [bytes] of a key, a dimension or a member
+MOST_DIMENSIONS = 1000  # [bytes] of all dimensions together
+MOST_FACTS = 10_000  # of one mapping from one event: they are folded in one transaction
 _SUBJECT = re.compile(r"(unit|person):[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _NAMES = ("id", "source", "type", "subject", "time", "data")
 _ITEM_NAMES = (*_NAMES, "item", "index")
@@ -250,6 +252,8 @@ def _scopes(mapping: CompiledMapping, scope: dict[str, object]) -> list[dict[str
     if "for_each" not in parts:
         return [scope]
     items = _had(parts["for_each"], "for_each", scope, as_items)
+    if len(items) * len(mapping.rules) > MOST_FACTS:
+        raise _Unusable("for_each", f"one event would yield more than {MOST_FACTS} observations; send it in parts")
     return [{**scope, "item": item, "index": index} for index, item in enumerate(items)]
 
 
@@ -277,6 +281,8 @@ def _fact(
         for name, each in rule.dimensions.items()
         if (text := _had(each, f"dimensions.{name}", scope, _label, ""))
     }
+    if dimensions and sum(len(name) + _size(text) for name, text in dimensions.items()) > MOST_DIMENSIONS:
+        raise _Unusable("dimensions", f"together they are longer than {MOST_DIMENSIONS} bytes")
     return Fact(
         mapping.code, mapping.version, item, rule.number, of.metric, of.effect,
         parts.get("value", None if of.effect in _VALUELESS else Decimal(1)), parts.get("unit"), parts["subject"],
@@ -321,9 +327,14 @@ def _unit(value: Value) -> str:
     return _short(as_text(value).strip())
 
 
+def _size(text: str) -> int:
+    """Bytes in the database, whose indexes bound what a text may be."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _short(text: str) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise Null(f"the text is longer than {LONGEST_TEXT} characters")
+    if _size(text) > LONGEST_TEXT:
+        raise Null(f"the text is longer than {LONGEST_TEXT} bytes")
     return text
 
 
