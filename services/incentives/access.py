@@ -1,6 +1,6 @@
 """Who may see a personal amount: the person, those above them, and the roles that pay and check."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 from shared.configuration import in_force
 from shared.contracts.goals import Unit
@@ -9,6 +9,7 @@ from shared.http.context import RequestContext
 from shared.organisation import manages, path_up
 
 PAY_ROLES = frozenset({"admin", "compensation", "finance", "auditor"})
+DRIVER_ROLES = ("strategist", "analyst", "compensation", "finance", "auditor")
 
 
 class PersonalAmount(Forbidden):
@@ -20,14 +21,21 @@ def may_see_all(context: RequestContext) -> bool:
     return bool(context.principal.roles & PAY_ROLES)
 
 
-def require_visible(context: RequestContext, subject: str, day: date) -> None:
+def require_drivers(context: RequestContext) -> None:
+    """The caller may see the scores and readings of everybody, people's own among them. Raises RoleMissing."""
+    context.require(*DRIVER_ROLES)
+
+
+def require_visible(context: RequestContext, subject: str, last: date = date.max) -> None:
     """The caller is or manages the person, heads the unit or one above it or manages its head, or has a role that pays.
+
+    Judged as of today, or of `last` where that is over: rights are about now, so no later manager sees anything yet.
 
     Raises:
         PersonalAmount: the same words whether the person or unit exists or not.
     """
     context.require_reader()
-    if not (may_see_all(context) or _answers_for(context, subject, day)):
+    if not (may_see_all(context) or _answers_for(context, subject, min(last, datetime.now(UTC).date()))):
         raise PersonalAmount(
             "Personal amounts are shown to the person, to those above them, and to compensation, finance and audit.",
             remedy="Ask for your own, or ask somebody who may see it.",

@@ -305,10 +305,68 @@ def test_a_personal_amount_is_shown_to_the_person_those_above_and_the_paying_rol
         ("assignments", {"person": "wang"}),
         ("assignments/wang-bonus", {}),
         ("assignments/wang-bonus/versions", {}),
-        ("effects", query | {"kind": "goal", "code": "yield", "version": 1, "person": "wang"}),
     )
     for path, parameters in paths:
         assert acme.call("GET", path, who, *roles, params=parameters).status_code == status, path
+
+
+@pytest.mark.parametrize(
+    ("who", "roles", "status", "with_person"),
+    [
+        ("x", ("strategist",), 200, 403),
+        ("x", ("analyst",), 200, 403),
+        ("x", ("compensation",), 200, 200),
+        ("x", ("finance",), 200, 200),
+        ("x", ("auditor",), 200, 200),
+        ("x", ("admin",), 200, 200),
+        ("boss", ("manager", "analyst"), 200, 200),
+        ("boss", ("manager",), 403, 403),
+        ("wang", ("employee",), 403, 403),
+        ("li", ("employee", "source"), 403, 403),
+    ],
+)
+def test_scores_and_readings_behind_plans_are_not_shown_to_peers(
+    acme: House, who: str, roles: tuple[str, ...], status: int, with_person: int
+) -> None:
+    own = {"kind": "reading", "code": "visits", "subject": "person:wang"}
+    acme.plan("own", component(driver=own))
+    acme.assign("wang", plan="own")
+    visits = {"metric": "visits", "subject": "person:wang", "period": "2025-Q1", "version": 1, "change": 1}
+    acme.arrive(ReadingChanged(value=Decimal(7), unit="1", recorded_at=NOW, **visits))
+    query = own | {"period": "2025-Q1", "version": 1}
+    statuses = [acme.call("GET", path, who, *roles, params=parameters).status_code for path, parameters in (
+        ("drivers", {}), ("effects", query), ("effects", query | {"person": "wang"}),
+    )]  # fmt: skip
+    assert statuses == [status, status, with_person]
+
+
+def test_people_learn_of_their_own_numbers_where_their_accrual_is_explained(acme: House) -> None:
+    acme.assign("wang")
+    acme.arrive(score("98"))
+    query = {"period": "2025-Q1", "plan": "bonus"}
+    found = acme.get("people/wang/accruals/explanation", "wang", "employee", **query)
+    assert found["accrual"]["lines"][0]["driver"]["value"] == "98"
+
+
+def test_former_and_later_managers_do_not_see_the_amounts_of_now(acme: House) -> None:
+    acme.assign("wang")
+    acme.arrive(score("100"), score("100", period="2090-Q1"))
+    line = [(date(2025, 1, 1), "shop", "chen"), (date(2090, 1, 1), "line", "li")]
+    with unit_of_work(acme.runtime, actor="t") as uow:
+        for number, (day, unit, manager) in enumerate(line, 2):
+            moved = Person(name="wang", unit=unit, manager=manager, effective_from=day)
+            store(uow, "acme", Recorded("wang", number, moved, "t", NOW))
+    paths: tuple[tuple[str, dict[str, str]], ...] = (
+        *(("assignments", {"person": "wang"} | on) for on in ({}, {"on": "2024-06-01"}, {"on": "2090-06-01"})),
+        ("assignments/wang-bonus", {}), ("assignments/wang-bonus", {"on": "2024-06-01"}),
+        ("assignments/wang-bonus/versions", {}), ("people/wang/accruals", {"period": "2090-Q1"}),
+    )  # fmt: skip
+    for who, status in (("chen", 200), ("boss", 403), ("li", 403)):
+        for path, query in paths:
+            assert acme.call("GET", path, who, "manager", params=query).status_code == status, (who, path, query)
+    was = {who: acme.call("GET", "people/wang/accruals", who, "manager", params={"period": "2024-Q4"}).status_code
+           for who in ("boss", "chen", "li")}  # fmt: skip
+    assert was == {"boss": 200, "chen": 403, "li": 403}
 
 
 def test_a_refusal_is_the_same_for_people_and_assignments_that_do_not_exist(acme: House) -> None:

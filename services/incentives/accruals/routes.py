@@ -19,7 +19,7 @@ from shared.numbers import add, multiply, subtract
 from shared.organisation import subtree
 from shared.periods import days
 
-from ..access import require_visible
+from ..access import require_drivers, require_visible
 from ..assignments.rules import last_day
 from ..drivers.routes import Kind, driver_view
 from ..drivers.store import moved_by
@@ -37,7 +37,7 @@ class NotInPlan(NotFound):
 
 
 def _visible_book(context: RequestContext, label: str, subject: str) -> Book:
-    """The book of a period, where the caller may see the subject's amounts as on its last day."""
+    """The book of a period, where the caller may see the subject's amounts as on its last day, or today before."""
     context.require_reader()
     found = book(context.uow, context.company, label)
     require_visible(context, subject, last_day(found.period))
@@ -166,9 +166,10 @@ def list_effects(
 ) -> schemas.Effects:
     """Upward: the driver version that took it in, the plans that hang on it, and how many people they have.
 
-    `before` and `after` are this one change with all other drivers as they are now.
+    `before` and `after` are this one change with all other drivers as they are now. For strategist, analyst,
+    compensation, finance and auditor; `person` is for those of them who may see personal amounts.
     """
-    context.require_reader()
+    require_drivers(context)
     if kind == "reading" and subject is None:
         raise DriverSubject("A reading is about a subject.", field="subject", remedy="Add it, like unit:sales.")
     source = book(context.uow, context.company, period)

@@ -29,7 +29,7 @@ class CodeTwice(Invalid):
 def _require_visible(context: Context, request: Request, code: Code) -> None:
     if request.method == "GET" and not may_see_all(context):
         found = latest(context.uow, Assignment, context.company, code)
-        require_visible(context, f"person:{found.content.person if found else ''}", date.max)
+        require_visible(context, f"person:{found.content.person if found else ''}")
 
 
 single = Router(dependencies=[Depends(_require_visible)])
@@ -45,11 +45,11 @@ def list_assignments(
     on: Annotated[date | None, Query(description="As in force on this day; default: the latest.")] = None,
 ) -> Page[AssignmentShown]:
     """All of them for compensation, finance, auditor and admin; others name a person whose amounts they may see."""
-    day = on or date.max
-    require_visible(context, f"person:{person or ''}", day)
+    require_visible(context, f"person:{person or ''}")
     rows = find(
-        context.uow, context.company, after=page.after or "", limit=page.fetch, on=day, person=person, plan=plan
-    )
+        context.uow, context.company, after=page.after or "", limit=page.fetch, on=on or date.max, person=person,
+        plan=plan,
+    )  # fmt: skip
     return page.of([AssignmentShown.model_validate(row._asdict()) for row in rows], lambda item: item.code)
 
 

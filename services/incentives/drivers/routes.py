@@ -10,6 +10,7 @@ from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
 
+from ..access import require_drivers
 from .rules import source_link
 from .store import as_event, find
 
@@ -32,7 +33,8 @@ def list_drivers(
     subject: Annotated[Subject | None, Query()] = None,
     period: Annotated[PeriodLabel | None, Query()] = None,
 ) -> Page[DriverView]:
-    context.require_reader()
+    """For strategist, analyst, compensation, finance and auditor; others see theirs where an accrual is explained."""
+    require_drivers(context)
     rows = find(
         context.uow, context.company, kind=kind, code=code, subject=subject, period=period, limit=page.fetch,
         after=page.after or ("", "", "", ""),
