@@ -483,6 +483,66 @@ def test_personal_scores_are_for_the_person_and_those_above(acme: House) -> None
         assert why["inputs"][0]["value"] == ("90" if sees else None)
 
 
+PEER, SELF = ("plant-worker", "employee"), ("shop-worker", "employee")
+
+
+def seen_scores(house: House, who: tuple[str, str]) -> tuple[int, int, int]:
+    """How many scores of the goal `mine` somebody reads in lists, in explanations, and as effects of the reading."""
+    explained = house.call("GET", "scores/goal/mine/2025-Q1/explanation", *who).status_code == 200
+    where = {"metric": "sales", "subject": "person:shop-worker", "period": "2025-Q1", "version": 1}
+    effects = [effect for effect in house.get("effects", *who, **where)["scores"] if effect["code"] == "mine"]
+    return len(house.get("scores", *who, goal="mine", period="2025-Q1")["items"]), int(explained), len(effects)
+
+
+def test_a_goal_that_is_handed_over_does_not_open_what_was_personal(acme: House) -> None:
+    acme.goal("team", owner_unit="shop")
+    acme.goal("mine", "100", metric="sales", owner_person="shop-worker", parent="team")
+    acme.goal("mine", metric="sales", owner_unit="shop", parent="team", effective_from="2025-07-01")
+    acme.arrive(
+        reading("sales", "90", subject="person:shop-worker"),
+        reading("sales", "80", subject="unit:shop", period="2025-Q3"),
+    )
+    assert (seen_scores(acme, PEER), seen_scores(acme, SELF)) == ((0, 0, 0), (1, 1, 1))
+    assert acme.get("scores", *PEER, goal="mine", period="2025-Q3")["items"][0]["score"] == "80"
+    for period, value in (("2025-Q1", None), ("2025-Q3", "80")):
+        why = acme.get(f"scores/goal/team/{period}/explanation", *PEER)
+        assert (why["parts"][0]["value"], why["inputs"][0]["value"]) == (value, value)
+
+
+def test_what_was_made_from_somebodys_reading_stays_theirs_when_the_goal_is_corrected(acme: House) -> None:
+    acme.goal("mine", "100", metric="sales", owner_person="shop-worker")
+    acme.arrive(reading("sales", "90", subject="person:shop-worker"))
+    acme.goal("mine", metric="sales", owner_unit="shop")
+    assert [item["version"] for item in acme.get("scores", *PEER, goal="mine")["items"]] == [2]
+    assert acme.get("scores", *PEER, goal="mine", version=1)["items"] == []
+    assert acme.get("scores", *SELF, goal="mine", version=1)["items"][0]["actual"] == "90"
+
+
+def test_a_units_goal_on_a_persons_reading_is_personal(acme: House) -> None:
+    acme.goal("mine", "100", metric="sales", owner_unit="shop", subject="person:shop-worker")
+    acme.arrive(reading("sales", "90", subject="person:shop-worker"))
+    assert (seen_scores(acme, PEER), seen_scores(acme, SELF)) == ((0, 0, 0), (1, 1, 1))
+    assert acme.get("dashboard", *PEER, on="2025-03-31")["items"] == []
+    assert len(acme.get("dashboard", *SELF, on="2025-03-31")["items"]) == 1
+
+
+def test_the_dashboard_hides_by_whose_goal_it_is_at_the_periods_end(acme: House) -> None:
+    acme.goal("mine", "100", metric="sales", owner_unit="shop")
+    acme.goal("mine", metric="sales", owner_person="shop-worker", effective_from="2025-02-15")
+    acme.arrive(reading("sales", "90", subject="person:shop-worker"))
+    assert acme.get("dashboard", *PEER, on="2025-02-01")["items"] == []
+    [line] = acme.get("dashboard", *SELF, on="2025-02-01")["items"]
+    assert (line["owner"], line["current"]) == ("person:shop-worker", "90")
+
+
+def test_the_dashboard_takes_the_kind_of_period_of_its_day(acme: House) -> None:
+    acme.goal("mine", "100", metric="sales")
+    acme.goal("mine", metric="sales", period="month", effective_from="2025-07-01")
+    acme.arrive(reading("sales", "90"))
+    [line] = acme.get("dashboard", on="2025-02-01")["items"]
+    assert (line["period"], line["current"]) == ("2025-Q1", "90")
+
+
 def test_who_is_visible_is_who_is_managed(acme: House) -> None:
     people = ["ceo", "plant-head", "plant-worker", "shop-head", "shop-worker"]
     with unit_of_work(acme.runtime, actor="test", read_only=True) as uow:

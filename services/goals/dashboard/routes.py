@@ -1,6 +1,6 @@
 """The execution dashboard: target to date, current, gap and risk of each goal (mechanism M2)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import date
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from shared.organisation import head, subtree
 from shared.periods import period_of
 
 from ..deviations.handlers import Standing, standing
-from ..goals.store import owner_of
+from ..goals.store import at, owner_of, persons_of
 from ..organisation.store import last_tick, visible_people
 from ..scores import store
 from ..scores.book import settings_book
@@ -82,13 +82,13 @@ def get_dashboard(
     if on is None and last_tick(uow, company) is None:
         raise DayMissing("No tick has come yet, so the day is not known.", field="on", remedy="Give a day.")
     day = on or setting.judged_on
-    return Dashboard(unit=unit, on=day, items=_lines(uow, company, _wanted(context, unit, day), day))
+    people = visible_people(uow, company, context.principal)
+    return Dashboard(unit=unit, on=day, items=_lines(uow, company, _wanted(context, unit, day), people, day))
 
 
 def _wanted(context: Context, unit: str | None, day: date) -> list[str]:
-    """The active goals in the unit that run on the day and are the caller's to see."""
+    """The active goals in the unit that run on the day."""
     uow, company = context.uow, context.company
-    people = visible_people(uow, company, context.principal)
     if unit:
         require(uow, Unit, company, unit, day)
     subjects = subtree(uow, company, unit, day) if unit else None
@@ -97,11 +97,13 @@ def _wanted(context: Context, unit: str | None, day: date) -> list[str]:
         code for code, goal in goals.items()
         if goal.status == "active" and goal.starts <= day and (goal.due is None or day <= goal.due)
         and (subjects is None or owner_of(goal) in subjects)
-        and (people is None or goal.owner_person is None or goal.owner_person in people)
     ]  # fmt: skip
 
 
-def _lines(uow: UnitOfWork, company: str, codes: Iterable[str], day: date) -> list[DashboardLine]:
+def _lines(
+    uow: UnitOfWork, company: str, codes: Iterable[str], people: Set[str] | None, day: date
+) -> list[DashboardLine]:
+    """How they stand, as far as those who own or are measured by them at the end of the period are among the people."""
     book = settings_book(uow, company, codes)
     assert book is not None, "the calendar was there a moment ago"
     found = store.latest_scores(uow, company, {f"goal:{code}" for code in book.goals}, (day, day + ONE_DAY))
@@ -109,8 +111,12 @@ def _lines(uow: UnitOfWork, company: str, codes: Iterable[str], day: date) -> li
     heads: dict[str, str | None] = {}
     lines = []
     for code in sorted(book.goals):
-        period = period_of(book.calendar, book.goals[code][-1].content.period, day)
-        score = scores.get((code, period.label))
+        running = at(book.goals[code], day)
+        assert running is not None, "it is in force on the day"
+        period = period_of(book.calendar, running.content.period, day)
+        goal, score = book.goal(code, period), scores.get((code, period.label))
+        if goal is None or not (people is None or persons_of(goal) <= people):
+            continue
         if now := standing(book, code, period, score.actual if score else None, day):
             owner = owner_of(now.goal)
             if owner not in heads:

@@ -46,6 +46,12 @@ def subject_of(goal: Goal) -> str:
     return goal.subject or owner_of(goal)
 
 
+def persons_of(goal: Goal) -> set[str]:
+    """Whose own figures its scores are: a person who owns it, and one whose reading is judged."""
+    subjects = (owner_of(goal), subject_of(goal))
+    return {code for kind, _, code in (subject.partition(":") for subject in subjects) if kind == "person"}
+
+
 def code_of(node: str) -> str:
     """The code in `goal:g` or `scorecard:s`."""
     return node.partition(":")[2]

@@ -22,13 +22,18 @@ Kind = Literal["goal", "scorecard"]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="A certain version; default: the latest.")]
 Published = Annotated[DecimalString, AfterValidator(published)]
 
-# Whose figure it is: the owner's as last recorded, so that a handed-over goal follows its new owner.
-_OWNER = (
-    " LEFT JOIN LATERAL (SELECT content->>'owner_person' AS person FROM configuration c WHERE c.company = s.company "
-    "AND c.kind = s.kind || 's' AND c.code = s.code ORDER BY c.effective_from DESC, c.version DESC LIMIT 1) owner "
-    "ON true "
+# Whose own figure it is, as `persons_of` says of the goal in force on the period's last day: who takes a goal over does
+# not open what was scored before. A version that was made from somebody's reading stays theirs, whatever is set later.
+_PERSONS = (
+    " LEFT JOIN LATERAL (SELECT ARRAY[content->>'owner_person', substring(content->>'subject' FROM '^person:(.*)$')] "
+    "AS codes FROM configuration c WHERE c.company = s.company AND c.kind = s.kind || 's' AND c.code = s.code "
+    "AND c.effective_from < s.period_end ORDER BY c.effective_from DESC, c.version DESC LIMIT 1) person ON true "
 )
-_VISIBLE = " AND (:everybody OR owner.person IS NULL OR owner.person = ANY(:people)) "
+_VISIBLE = (
+    " AND (:everybody OR array_remove(person.codes, NULL) <@ CAST(:people AS text[]) AND NOT EXISTS (SELECT 1 "
+    "FROM jsonb_array_elements(s.inputs) AS i WHERE i->>'what' = 'reading' AND i->>'subject' LIKE 'person:%' "
+    "AND substr(i->>'subject', 8) <> ALL(CAST(:people AS text[])))) "
+)
 
 
 class ScoreNotFound(NotFound):
@@ -115,7 +120,7 @@ def list_scores(
     context.require_reader()
     after = dict(zip(("k", "c", "p", "v"), page.after or ("", "", "", 0), strict=True))
     rows = context.uow.rows(
-        f"{store.SELECT}{_OWNER} WHERE s.company = :company "
+        f"{store.SELECT}{_PERSONS} WHERE s.company = :company "
         "AND (CAST(:version AS int) IS NULL AND s.latest OR s.version = :version) "
         "AND (CAST(:goal AS text) IS NULL AND CAST(:scorecard AS text) IS NULL OR s.kind = 'goal' AND s.code = :goal "
         "OR s.kind = 'scorecard' AND s.code = :scorecard) AND (CAST(:period AS text) IS NULL OR s.period = :period) "
@@ -136,7 +141,7 @@ def explain_score(
     context.require_reader()
     allowed = _visibility(context)
     row = context.uow.row(
-        f"{store.SELECT}{_OWNER} WHERE s.company = :company AND s.kind = :kind AND s.code = :code "
+        f"{store.SELECT}{_PERSONS} WHERE s.company = :company AND s.kind = :kind AND s.code = :code "
         "AND s.period = :period "
         f"AND (CAST(:version AS int) IS NULL AND s.latest OR s.version = :version) {_VISIBLE}",
         company=context.company, kind=kind, code=code, period=period, version=version, **allowed,
@@ -144,23 +149,27 @@ def explain_score(
     if row is None:
         raise ScoreNotFound(f"There is no score of the {kind} {code!r} for {period} that you may see.",
                             remedy="List the scores with GET /goals/v1/scores.")  # fmt: skip
-    hidden = _hidden(context, [cited["code"] for cited in row.inputs if cited["what"] == "score"], allowed)
+    hidden = _hidden(context, [cited for cited in row.inputs if cited["what"] == "score"], allowed)
+    goals = {goal for goal, _, _ in hidden}
     for part in row.parts:
-        if part["name"] in ("child", "line") and part["code"] in hidden:
+        if part["name"] in ("child", "line") and part["code"] in goals:
             part |= {"value": None, "note": "personal"}
     for cited in row.inputs:
-        masked = cited["what"] == "score" and cited["code"] in hidden
+        masked = cited["what"] == "score" and (cited["code"], cited["period"], cited["version"]) in hidden
         cited |= {"value": None} if masked else {"link": _link(cited)}
     return Explanation(score=ScoreView.model_validate(row), rule=row.rule, parts=row.parts, inputs=row.inputs)
 
 
-def _hidden(context: Context, goals: list[str], allowed: dict[str, Any]) -> set[str]:
-    """Those of some goals that are somebody's own and not the caller's to see."""
+def _hidden(context: Context, cited: list[dict[str, Any]], allowed: dict[str, Any]) -> set[tuple[str, str, int]]:
+    """Goal, period and version of those of some scores of goals that are not the caller's to see."""
     rows = context.uow.rows(
-        f"SELECT s.code FROM (SELECT :company AS company, 'goal' AS kind, unnest(CAST(:goals AS text[])) AS code) s "
-        f"{_OWNER} WHERE NOT (true {_VISIBLE})", company=context.company, goals=goals, **allowed,
+        "SELECT s.code, s.period, s.version FROM unnest(CAST(:codes AS text[]), CAST(:periods AS text[]), "
+        "CAST(:versions AS int[])) AS cited (c, p, v) JOIN score s ON s.company = :company AND s.kind = 'goal' "
+        f"AND s.code = c AND s.period = p AND s.version = v {_PERSONS} WHERE (true {_VISIBLE}) IS NOT TRUE",
+        company=context.company, codes=[c["code"] for c in cited], periods=[c["period"] for c in cited],
+        versions=[c["version"] for c in cited], **allowed,
     )  # fmt: skip
-    return {row.code for row in rows}
+    return {(row.code, row.period, row.version) for row in rows}
 
 
 def _link(cited: dict[str, Any]) -> str | None:
@@ -207,7 +216,7 @@ def list_effects(
         "JOIN score s USING (kind, code, period, version) "
         "LEFT JOIN score b ON b.company = s.company AND (b.kind, b.code, b.period, b.version) = "
         " (s.kind, s.code, s.period, s.version - 1) "
-        f"{_OWNER} WHERE s.company = :company {_VISIBLE} ORDER BY s.kind, s.code, s.period, caused_by LIMIT 1000",
+        f"{_PERSONS} WHERE s.company = :company {_VISIBLE} ORDER BY s.kind, s.code, s.period, caused_by LIMIT 1000",
         company=context.company, metric=metric, subject=subject, period=period, version=version,
         reading=f"reading {metric} of {subject} in {period}", **_visibility(context),
     )  # fmt: skip
