@@ -82,6 +82,15 @@ def history(uow: UnitOfWork, kind: type[C], company: str, code: str | None = Non
     return [_recorded(kind, row) for row in rows]
 
 
+def newest_version(uow: UnitOfWork, kind: type[C], company: str, code: str) -> int | None:
+    """The last recorded version of a setting, whatever its beginning: what its ETag names."""
+    version: int | None = uow.value(
+        "SELECT max(version) FROM configuration WHERE company = :company AND kind = :kind AND code = :code",
+        company=company, kind=kind.KIND, code=code,
+    )  # fmt: skip
+    return version
+
+
 def settings_version(uow: UnitOfWork, company: str, kinds: Sequence[type[Configuration]]) -> int:
     """A number that grows whenever a setting of these kinds is recorded: tells whether what was read still holds."""
     return int(
@@ -108,18 +117,14 @@ def define(
     """
     kind = type(content)
     uow.lock_company(company)
-    current = latest(uow, kind, company, code)
-    check_if_match(if_match, current.version if current else None)
+    newest = newest_version(uow, kind, company, code)
+    check_if_match(if_match, newest)
     same_day = in_force(uow, kind, company, code, content.effective_from)
     if same_day and same_day.content == content:
         return same_day, False
     if check:
         check(uow, company, code, content, same_day.content if same_day else None)
-    last = uow.value(
-        "SELECT max(version) FROM configuration WHERE company = :company AND kind = :kind AND code = :code",
-        company=company, kind=kind.KIND, code=code,
-    )  # fmt: skip
-    recorded = Recorded(code, (last or 0) + 1, content, uow.actor, datetime.now(UTC))
+    recorded = Recorded(code, (newest or 0) + 1, content, uow.actor, datetime.now(UTC))
     store(uow, company, recorded)
     _publish(uow, company, recorded)
     if handler := uow.service.commands.get(kind):
@@ -226,7 +231,7 @@ def configuration_router(
     ) -> Any:
         context.require_reader()
         found = require(context.uow, kind, context.company, code, on or date.max)
-        response.headers["ETag"] = etag(found.version)
+        response.headers["ETag"] = etag(newest_version(context.uow, kind, context.company, code) or 0)
         return shown(found)
 
     @router.get(base + "/{code}/versions", operation_id=f"list{name}Versions", summary="List every recorded version",
@@ -248,7 +253,7 @@ def configuration_router(
         context.require(*write_roles)
         recorded, changed = define(context.uow, context.company, code, content, if_match=if_match, check=check)
         response.status_code = 201 if changed and recorded.version == 1 else 200
-        response.headers["ETag"] = etag(recorded.version)
+        response.headers["ETag"] = etag(newest_version(context.uow, kind, context.company, code) or 0)
         return shown(recorded)
 
     return router
