@@ -170,8 +170,10 @@ def cells_in(
     """Every cell within spans, of one dimension value each where given."""
     rows: Sequence[Any] = uow.rows(
         f"SELECT {_CELL} FROM {_SPANS.named('s')} JOIN cell USING (metric) "
-        "WHERE company = :company AND day >= s.start AND day < s.until AND CAST(dims AS jsonb) @> CAST(:like AS jsonb)",
-        company=company, rows=_SPANS.json(_disjoint(spans)), like=msgspec.json.encode(dimensions or {}).decode(),
+        "WHERE company = :company AND day >= s.start AND day < s.until "
+        "AND (CAST(:like AS text) IS NULL OR CAST(dims AS jsonb) @> CAST(:like AS jsonb))",
+        company=company, rows=_SPANS.json(_disjoint(spans)),
+        like=msgspec.json.encode(dimensions).decode() if dimensions else None,
     )  # fmt: skip
     return [Cell(*row) for row in rows]
 
