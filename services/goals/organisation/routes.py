@@ -11,7 +11,9 @@ from shared.formula.graph import CycleFound
 from shared.money import UnknownCurrency, is_currency
 from shared.periods import Calendar
 
-from .store import circle
+from .store import circle, levels
+
+DEEPEST = 60  # `shared.organisation` follows 64 levels, the person among them
 
 
 class OneCompany(Invalid):
@@ -20,6 +22,10 @@ class OneCompany(Invalid):
 
 class CalendarFixed(Conflict):
     """The calendar and currency of a company never change: every number already counted depends on them."""
+
+
+class UnitsTooDeep(Invalid):
+    """Units stand at most 60 levels deep: figures roll up no further."""
 
 
 class UnknownReference(Invalid):
@@ -63,9 +69,13 @@ def check_company(uow: UnitOfWork, company: str, code: str, new: Company, _befor
             )  # fmt: skip
 
 
-def check_unit(uow: UnitOfWork, company: str, code: str, new: Unit, _before: Unit | None) -> None:
+def check_unit(uow: UnitOfWork, company: str, code: str, new: Unit, before: Unit | None) -> None:
     """The head may be a person who is defined later: it waits."""
     _check_above(uow, company, code, new, "parent")
+    moved = new.parent and (before is None or before.parent != new.parent)
+    if moved and (deep := levels(uow, company, code, new)) > DEEPEST:
+        rule = f"Units stand at most {DEEPEST} levels deep; with this parent a chain of {deep} would stand."
+        raise UnitsTooDeep(rule, field="parent", remedy="Choose a parent further up, or leave out levels between.")
 
 
 def check_person(uow: UnitOfWork, company: str, code: str, new: Person, _before: Person | None) -> None:

@@ -39,6 +39,33 @@ def circle(uow: UnitOfWork, company: str, code: str, new: Unit | Person, field: 
     return path
 
 
+def levels(uow: UnitOfWork, company: str, code: str, new: Unit) -> int:
+    """How many units stand in the longest chain through a unit below its new parent, on whichever day that is.
+
+    The same days are looked at as for circles, which must have been refused. Counts no further than 100 either way.
+    """
+    found: int = uow.value(
+        "WITH RECURSIVE unit AS NOT MATERIALIZED (SELECT code, effective_from, version, content->>'parent' AS parent "
+        "  FROM configuration WHERE company = :company AND kind = 'units'), "
+        "until AS (SELECT min(effective_from) AS day FROM unit WHERE code = :code AND effective_from > :since), "
+        "days AS (SELECT CAST(:since AS date) AS day UNION SELECT effective_from FROM unit, until "
+        "  WHERE effective_from > :since AND (until.day IS NULL OR effective_from < until.day)), "
+        "up(day, code, depth) AS (SELECT day, CAST(:parent AS text), 1 FROM days "
+        "  UNION ALL SELECT up.day, now.parent, depth + 1 FROM up, LATERAL (SELECT parent FROM unit "
+        "    WHERE unit.code = up.code AND effective_from <= up.day ORDER BY effective_from DESC, version DESC LIMIT 1) "
+        "    now WHERE now.parent IS NOT NULL AND depth < 100), "
+        "down(day, code, depth) AS (SELECT day, CAST(:code AS text), 1 FROM days "
+        "  UNION ALL SELECT down.day, below.code, depth + 1 FROM down JOIN unit below ON below.parent = down.code "
+        "    AND below.effective_from <= down.day WHERE depth < 100 AND NOT EXISTS (SELECT 1 FROM unit later "
+        "      WHERE later.code = below.code AND later.effective_from <= down.day "
+        "      AND (later.effective_from, later.version) > (below.effective_from, below.version))) "
+        "SELECT max(above + below) FROM (SELECT day, max(depth) AS above FROM up GROUP BY day) u "
+        "JOIN (SELECT day, max(depth) AS below FROM down GROUP BY day) d USING (day)",
+        company=company, code=code, parent=new.parent, since=new.effective_from,
+    )  # fmt: skip
+    return found
+
+
 def visible_people(uow: UnitOfWork, company: str, principal: Principal) -> Set[str] | None:
     """Whose personal figures somebody may see: their own and those of the people below them; None means everybody's.
 
