@@ -176,6 +176,22 @@ def test_a_circle_that_would_close_on_a_later_day_is_found_too(acme: House) -> N
     assert "plant -> line -> plant" in says
 
 
+def test_units_stand_no_deeper_than_figures_roll_up(acme: House) -> None:
+    """The company is level 1, so that a chain of 59 below it is the deepest."""
+    for level in range(2, 61):
+        acme.put(f"units/l{level}", name="Level", kind="team", parent=f"l{level - 1}" if level > 2 else "hq")
+    body = {"name": "Level", "kind": "team"}
+    status, rule, says = acme.refused("units/l61", **body, parent="l60")
+    assert (status, rule, "a chain of 61" in says) == (422, "units-too-deep", True)
+    assert acme.refused("units/l2", **body, parent="plant")[1] == "units-too-deep"
+    assert acme.refused("units/l2", **body, parent="plant", effective_from="2026-01-01")[1] == "units-too-deep"
+    acme.put("units/l2", name="Renamed", kind="team", parent="hq")
+    acme.put("units/l60", **body, parent="l58", effective_from="2026-01-01")
+    acme.put("units/l2", **body, parent="plant", effective_from="2026-06-01")
+    acme.goal("deep", "100", metric="sales", owner_unit="l60")
+    assert acme.get("dashboard", on="2025-03-31")["items"][0]["responsible"] == "ceo"
+
+
 def test_what_a_unit_or_person_names_exists_except_a_head(acme: House) -> None:
     assert acme.refused("units/x", name="x", kind="team", parent="nowhere")[1] == "unknown-reference"
     assert acme.refused("people/x", name="x", unit="nowhere")[1] == "unknown-reference"
@@ -680,7 +696,7 @@ def test_a_decision_becomes_a_target_version_once(acme: House) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"seen_target_version": 2}, "it is now version 1"),
+        ({"seen_target_version": 2}, "on 2025-04-01 version 1 is in force"),
         ({"goal": "none"}, "There is no goal"),
         ({"goal": "closed"}, "is closed"),
         ({"value": None}, "names the new value"),
@@ -700,6 +716,22 @@ def test_a_decision_that_breaks_a_rule_is_answered_and_the_batch_goes_on(
     [refused] = acme.published(DecisionRefused)
     assert (refused.decision, says in refused.rule) == ("bad", True)
     assert [applied.decision for applied in acme.published(DecisionApplied)] == ["good"]
+
+
+def test_a_target_planned_for_later_does_not_block_a_decision_and_one_in_force_by_its_day_does(acme: House) -> None:
+    acme.goal("sales", "100", metric="sales")
+    acme.put("goals/sales/targets", value="200", effective_from="2025-10-01", reason="New plant")
+    acme.arrive(*(reading("sales", "70", period=f"2025-Q{n}") for n in (1, 2, 4)))
+    acme.tick(APRIL)
+    assert [found.target_version for found in acme.published(DeviationFound)] == [1]
+    mid_april = {"effective_from": date(2025, 4, 15)}
+    acme.arrive(decision("planned", effective_from=date(2025, 10, 1)), decision(**mid_april))
+    acme.arrive(decision("again", **mid_april))
+    assert [(a.decision, a.target_version) for a in acme.published(DecisionApplied)] == [("d1", 3)]
+    assert [r.rule.partition("; ")[2] for r in acme.published(DecisionRefused)] == [
+        "on 2025-10-01 version 2 is in force.", "on 2025-04-15 version 3 is in force.",
+    ]  # fmt: skip
+    assert [acme.value("sales", f"2025-Q{n}") for n in (1, 2, 4)] == ["70", "87.5", "35"]
 
 
 def test_a_decision_without_a_day_counts_from_the_last_tick(acme: House) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from shared.configuration import define, latest, require
+from shared.configuration import define, in_force, require
 from shared.contracts.goals import DecisionApplied, DecisionRefused, Goal, Target
 from shared.contracts.reviews import DecisionMade
 from shared.database.unit_of_work import UnitOfWork
@@ -47,19 +47,21 @@ def _answer(uow: UnitOfWork, company: str, event: DecisionMade) -> None:
 
 def _apply(uow: UnitOfWork, company: str, event: DecisionMade) -> int:
     status = require(uow, Goal, company, event.goal).content.status
-    target = latest(uow, Target, company, event.goal)
-    seen, now = event.seen_target_version, target.version if target else 0
     if status != "active":
         rule = f"The goal {event.goal} is {status}; its targets stay as they are."
         raise Conflict(rule, remedy="Accept the deviation, or define a new goal.")
+    begins = event.effective_from or _today(uow, company)
+    # One that is planned for later was known when the deviation was found, and goes on counting from its day.
+    target = in_force(uow, Target, company, event.goal, begins)
+    seen, now = event.seen_target_version, target.version if target else 0
     if now != seen:
-        rule = f"The decision was made on version {seen} of the target; it is now version {now}."
+        rule = f"The decision was made on version {seen} of the target; on {begins} version {now} is in force."
         raise Stale(rule, remedy="Look at the new target and decide again.")
     if event.value is None:
         raise Invalid("A decision that changes a target names the new value.", remedy="Give the value.")
     kept = {"direction": target.content.direction, "phasing": target.content.phasing} if target else {}
     new = Target(
-        effective_from=event.effective_from or _today(uow, company), value=event.value, reason=event.reason,
+        effective_from=begins, value=event.value, reason=event.reason,
         approver=event.by, decision=event.decision, **kept,
     )  # fmt: skip
     before, uow.actor = uow.actor, event.by
