@@ -40,6 +40,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[Any]:
+    configure_logging("debug", json=True)  # whatever a test before set
     with structlog.testing.capture_logs() as lines:
         yield lines
 
