@@ -1,5 +1,6 @@
 """Incentives on a real PostgreSQL: over HTTP, with scores and readings as they come from the other services."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ from shared.http.application import create_app
 from shared.identity import Identity, JwksFile, LocalIssuer
 from shared.log import Record
 from shared.log.worker import handle, types_of
+from shared.numbers import PATTERN
 from shared.service import Runtime
 from shared.settings import Settings
 
@@ -258,6 +260,39 @@ def test_a_unit_shows_its_people_in_pages_and_the_total_over_all(acme: House) ->
         assert [(t["plan"], t["people"], t["total"]) for t in page["totals"]] == [("bonus", 3, "10.02")]
 
 
+def numbers_in(answer: Any) -> list[str]:
+    """Every number written as a string, at any depth."""
+    if isinstance(answer, dict | list):
+        return [
+            number for each in (answer.values() if isinstance(answer, dict) else answer) for number in numbers_in(each)
+        ]
+    return [answer] if isinstance(answer, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", answer) else []
+
+
+def test_an_amount_beyond_18_digits_is_null_with_its_reason_and_so_is_a_total_over_it(acme: House) -> None:
+    steep = {"kind": "linear", "slope": "999999999999999999"}
+    acme.plan("steep", component(curve=steep))
+    acme.assign("wang", "999999999999999999.99", "steep")
+    acme.assign("li", "0", "steep")
+    for person in ("wang", "li"):
+        acme.assign(person, "999999999999999999.99")
+    acme.arrive(score("90"), score("100", 2))
+    query = {"period": "2025-Q1"}
+    bonus, large = acme.get("people/wang/accruals", **query)["accruals"]
+    assert (bonus["total"], bonus["complete"]) == ("999999999999999999.99", True)
+    assert (large["total"], large["complete"], large["payout_factor"]) == (None, False, None)
+    assert large["missing"] == [large["lines"][0]["reason"]] == ["out of range: more than 18 digits before the point"]
+    unit = acme.get("units/plant/accruals", **query)
+    assert [(t["plan"], t["total"], t["complete"]) for t in unit["totals"]] == [
+        ("bonus", None, False), ("steep", None, False),
+    ]  # fmt: skip
+    assert [t["missing"] for t in unit["totals"]] == [large["missing"]] * 2
+    explained = acme.get("people/wang/accruals/explanation", plan="steep", **query)
+    effects = acme.get("effects", kind="goal", code="yield", version=2, person="wang", **query)
+    numbers = numbers_in([bonus, large, unit, explained, effects])
+    assert len(numbers) > 20 and [number for number in numbers if not re.fullmatch(PATTERN, number)] == []
+
+
 def test_people_count_where_they_were_on_the_last_day(acme: House) -> None:
     acme.arrive(score("100"), score("100", period="2025-Q2"))
     acme.assign("wang")
@@ -299,7 +334,7 @@ def test_a_personal_amount_is_shown_to_the_person_those_above_and_the_paying_rol
     acme.assign("wang")
     acme.arrive(score("100"))
     query = {"period": "2025-Q1"}
-    paths = (
+    paths: tuple[tuple[str, dict[str, str]], ...] = (
         ("people/wang/accruals", query),
         ("people/wang/accruals/explanation", query | {"plan": "bonus"}),
         ("assignments", {"person": "wang"}),

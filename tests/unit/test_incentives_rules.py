@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.incentives.accruals.rules import Part, accrual, amount_of, basis_of, payable, payout
+from services.incentives.accruals.rules import OUT_OF_RANGE, Part, accrual, amount_of, basis_of, payable, payout, shown
 from services.incentives.assignments.rules import (
     AmountNegative,
     AmountTooFine,
@@ -262,6 +262,31 @@ def test_component_factor_comes_before_its_cap_and_the_plan_cap_after_the_sum() 
     found = payout(capped, values(a="100", b="100"))
     assert [line.factor for line in found.lines] == [Decimal("0.75"), Decimal("0.5")]
     assert (found.steps[0].value, found.factor) == (Decimal("1.25"), Decimal("1.2"))
+
+
+def test_a_component_below_zero_pays_nothing_and_takes_nothing_from_the_others() -> None:
+    two = plan(component("a", "0.5", factor="2"), component("b", "0.5"))
+    found = payout(two, values(a="-99", b="100"))
+    assert [line.factor for line in found.lines] == [0, Decimal("0.5")]
+    steps = [(step.step, step.value) for step in found.lines[0].steps]
+    assert steps == [("driver", -99), ("curve", Decimal("-0.99")), ("component factor", Decimal("-1.98")),
+                     ("not below zero", 0), ("weight", 0)]  # fmt: skip
+    assert accrual(two, found, [part()], 90).total == Decimal(10000)
+    assert "not below zero" not in [step.step for step in payout(plan(), values(**{"yield": "0"})).lines[0].steps]
+
+
+def test_what_no_answer_can_carry_is_none_and_says_that_it_is_out_of_range() -> None:
+    """18 digits before the point fit, 19 do not; what a cap brings back into range is paid."""
+    assert shown(Decimal("-999999999999999999.99")) == Decimal("-999999999999999999.99")
+    assert shown(Decimal(10**18)) is shown(Decimal("999999999999999999.99999999999")) is None
+    steep = {"kind": "linear", "slope": "999999999999999999"}
+    found = payout(plan(component(curve=steep)), values(**{"yield": "100"}))
+    result = accrual(plan(), found, [part()], 90)
+    assert (result.total, result.steps[-1].value) == (None, None)
+    assert found.lines[0].steps[1].value is None and OUT_OF_RANGE in found.lines[0].steps[1].how
+    assert payable(basis_of(part()), plan(), Decimal(10**18), 90) is None
+    capped = plan(component(curve=steep), cap="1")
+    assert accrual(capped, payout(capped, values(**{"yield": "100"})), [part()], 90).total == Decimal(20000)
 
 
 def test_a_missing_driver_is_never_a_silent_zero() -> None:

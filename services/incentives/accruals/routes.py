@@ -25,7 +25,7 @@ from ..drivers.routes import Kind, driver_view
 from ..drivers.store import moved_by
 from ..plans.rules import DriverKey, DriverSubject
 from . import schemas
-from .rules import Accrual, Part, payable
+from .rules import OUT_OF_RANGE, Accrual, Part, payable, shown
 from .store import Book, PlanInPeriod, book
 
 router = Router(tags=["accruals"])
@@ -88,9 +88,10 @@ def _view(
 ) -> schemas.AccrualView:
     known = latest(context.uow, Person, context.company, person)
     period_days = days(found.period)
+    too_large = [OUT_OF_RANGE] if result.total is None and result.unrounded is not None else []
     return schemas.AccrualView(
         **_total(person, found, result.total), plan_name=found.plan.name, plan_version=found.version,
-        period=found.period.label, missing=found.missing, waiting_for=[] if known else ["person"],
+        period=found.period.label, missing=found.missing + too_large, waiting_for=[] if known else ["person"],
         lines=[_line(found, i, amount) for i, amount in enumerate(result.lines)],
         assignments=[schemas.PartView(**asdict(part), period_days=period_days, amount=amount)
                      for part, amount in zip(parts, result.parts, strict=True)],
@@ -101,8 +102,9 @@ def _view(
 def _total(person: str, found: PlanInPeriod, total: Decimal | None) -> dict[str, Any]:
     query = urlencode({"period": found.period.label, "plan": found.code})
     return {
-        "person": person, "plan": found.code, "currency": found.plan.currency, "complete": found.payout.complete,
-        "total": total, "links": {"explanation": f"/incentives/v1/people/{quote(person)}/accruals/explanation?{query}"},
+        "person": person, "plan": found.code, "currency": found.plan.currency, "total": total,
+        "complete": found.payout.complete and total is not None,
+        "links": {"explanation": f"/incentives/v1/people/{quote(person)}/accruals/explanation?{query}"},
     }  # fmt: skip
 
 
@@ -110,10 +112,12 @@ def _line(found: PlanInPeriod, number: int, amount: Decimal | None) -> schemas.L
     line = found.payout.lines[number]
     component, driver = line.component, line.component.driver
     row = found.drivers.get(DriverKey.of(driver))
+    too_large = OUT_OF_RANGE if amount is not None and None in (shown(line.factor), shown(amount)) else None
     return schemas.LineView(
         component=component.code, name=component.name, driver=driver_view(row) if row else None,
         driver_kind=driver.kind, driver_code=driver.code, driver_subject=driver.subject, weight=component.weight,
-        payout_factor=line.factor, amount=amount, reason=line.reason, qualified=row.qualified if row else [],
+        payout_factor=line.factor, amount=amount, reason=line.reason or too_large,
+        qualified=row.qualified if row else [],
     )  # fmt: skip
 
 
@@ -149,8 +153,13 @@ def _totals(rows: Sequence[Any], plans: dict[str, PlanInPeriod]) -> list[schemas
             complete=found.payout.complete, missing=found.missing, total=None if each is None else Decimal(0),
         ))  # fmt: skip
         total.people += row.people
-        if each is not None and total.total is not None:
-            total.total = add(total.total, multiply(each, Decimal(row.people)))
+        before, total.total = total.total, None
+        if each is not None and before is not None:
+            total.total = add(before, multiply(each, Decimal(row.people)))
+    for plan, total in totals.items():
+        total.total = shown(total.total)
+        if total.total is None and plans[plan].payout.factor is not None:
+            total.complete, total.missing = False, [*total.missing, OUT_OF_RANGE]
     return list(totals.values())
 
 

@@ -1,7 +1,7 @@
 """From driver values to an amount, in the one order of steps of mechanism M11, each step kept to be shown.
 
-driver → gate → curve → × component factor, component cap → × weight → plan cap → × target amount → × team factor
-→ × individual factor → × share → × eligible days / days of the period → rounded half-up once.
+driver → gate → curve → × component factor, component cap, nothing below 0 → × weight → plan cap → × target amount
+→ × team factor → × individual factor → × share → × eligible days / days of the period → rounded half-up once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,17 @@ from services.incentives.plans.rules import DriverKey
 from shared.contracts.incentives import Component, Plan
 from shared.curves import evaluate, parse_curve
 from shared.money import round_money
-from shared.numbers import DecimalString, divide, multiply, plain, published, total
+from shared.numbers import INTEGER_DIGITS, DecimalString, divide, multiply, plain, published, total
+
+OUT_OF_RANGE = f"out of range: more than {INTEGER_DIGITS} digits before the point"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a calculation: its name, the value after it (at most 10 decimals), and how it came about."""
+    """One step of a calculation: its name, the value after it as `shown`, and how it came about."""
 
     step: str
-    value: DecimalString
+    value: DecimalString | None
     how: str
 
 
@@ -60,7 +62,8 @@ class Part:
 class Accrual:
     """A person's entitlement if the period closed now, in the plan's currency.
 
-    `unrounded` and `total` are None where the payout factor is; `lines` are unrounded amounts before the plan's cap.
+    `unrounded` and `total` are None where the payout factor is, `total` also where it is out of range; `lines` are
+    unrounded amounts before the plan's cap.
     """
 
     lines: tuple[Decimal | None, ...]
@@ -70,8 +73,15 @@ class Accrual:
     steps: tuple[Step, ...]
 
 
+def shown(value: Decimal | None) -> Decimal | None:
+    """At most 10 decimals; None where it is out of range, which no answer can carry."""
+    rounded = None if value is None else published(value)
+    return None if rounded is None or rounded.copy_abs() >= Decimal(1).scaleb(INTEGER_DIGITS) else rounded
+
+
 def _step(name: str, value: Decimal, how: str) -> Step:
-    return Step(name, published(value), how)
+    fits = shown(value)
+    return Step(name, fits, how if fits is not None else f"{how}; {OUT_OF_RANGE}")
 
 
 def component_line(component: Component, value: Decimal | None, reason: str | None) -> Line:
@@ -97,6 +107,9 @@ def component_line(component: Component, value: Decimal | None, reason: str | No
     if component.cap is not None and factor > component.cap:
         factor = component.cap
         steps.append(_step("component cap", factor, f"at most {plain(factor)}"))
+    if factor < 0:
+        factor = Decimal(0)
+        steps.append(_step("not below zero", factor, "at least 0: a bonus does not become a debt"))
     factor = multiply(factor, component.weight)
     steps.append(_step("weight", factor, f"× {plain(component.weight)}"))
     return Line(component, factor, None, tuple(steps))
@@ -135,9 +148,9 @@ def amount_of(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> 
     return divide(multiply(multiply(basis, plan.factor), factor), Decimal(period_days))
 
 
-def payable(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> Decimal:
-    """The amount rounded half-up to the minor unit, once [currency]."""
-    return round_money(amount_of(basis, plan, factor, period_days), plan.currency)
+def payable(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> Decimal | None:
+    """The amount rounded half-up to the minor unit, once [currency]; None where it is out of range."""
+    return shown(round_money(amount_of(basis, plan, factor, period_days), plan.currency))
 
 
 def accrual(plan: Plan, found: Payout, parts: Sequence[Part], period_days: int) -> Accrual:
@@ -156,7 +169,7 @@ def accrual(plan: Plan, found: Payout, parts: Sequence[Part], period_days: int) 
     steps = [step for part in parts for step in _part_steps(plan, found.factor, part, period_days)]
     steps.append(_step("sum", unrounded, "of all assignments, unrounded"))
     steps.append(_step("rounded", rounded, f"half-up to the minor unit of {plan.currency}, once"))
-    return Accrual(lines, shares, unrounded, rounded, tuple(steps))
+    return Accrual(lines, shares, unrounded, shown(rounded), tuple(steps))
 
 
 def _part_steps(plan: Plan, factor: Decimal, part: Part, period_days: int) -> list[Step]:

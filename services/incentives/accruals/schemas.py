@@ -5,17 +5,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from shared.http.paging import Page
-from shared.numbers import DecimalString, published
+from shared.numbers import DecimalString
 
 from ..drivers.routes import DriverView, Kind
-from .rules import Step
+from .rules import Step, shown
 
-Rounded = Annotated[DecimalString, AfterValidator(published)]
-"""At most 10 decimals, as every published number that is not payable money."""
+Rounded = Annotated[DecimalString | None, AfterValidator(shown)]
+"""At most 10 decimals, as every published number that is not payable money; null where it is out of range."""
 
 
 class LineView(BaseModel):
-    """One component. Without a value, `amount` is null and `reason` says why: never a silent zero."""
+    """One component. Without a value, or out of range, `amount` is null and `reason` says why: never a silent zero."""
 
     component: str
     name: str
@@ -24,8 +24,8 @@ class LineView(BaseModel):
     driver_code: str
     driver_subject: str | None
     weight: DecimalString
-    payout_factor: Rounded | None = Field(description="Share of the target amount, weight included [ratio].")
-    amount: Rounded | None = Field(description="Unrounded, before the plan's cap.")
+    payout_factor: Rounded = Field(description="Share of the target amount, weight included [ratio].")
+    amount: Rounded = Field(description="Unrounded, before the plan's cap.")
     reason: str | None
     qualified: list[str] = Field(description="Guards that qualify the figure, in words.")
 
@@ -40,7 +40,7 @@ class PartView(BaseModel):
     individual_factor: DecimalString
     eligible_days: int
     period_days: int
-    amount: Rounded | None = Field(description="Unrounded.")
+    amount: Rounded = Field(description="Unrounded.")
 
 
 class PersonTotal(BaseModel):
@@ -49,8 +49,8 @@ class PersonTotal(BaseModel):
     person: str
     plan: str
     currency: str
-    complete: bool = Field(description="False: a driver is missing, and the total is not final.")
-    total: DecimalString | None = Field(description="Rounded half-up once; null where nothing is known.")
+    complete: bool = Field(description="False: a driver is missing or the total out of range; it is not final.")
+    total: DecimalString | None = Field(description="Rounded half-up once; null where unknown or out of range.")
     links: dict[str, str]
 
 
@@ -64,9 +64,9 @@ class AccrualView(PersonTotal):
     waiting_for: list[Literal["person"]] = Field(description="`person`: nobody with that code is known yet.")
     lines: list[LineView]
     assignments: list[PartView]
-    payout_factor: Rounded | None = Field(description="After the plan's cap [ratio].")
+    payout_factor: Rounded = Field(description="After the plan's cap [ratio].")
     team_factor: DecimalString
-    unrounded: Rounded | None
+    unrounded: Rounded
 
 
 class PersonAccruals(BaseModel):
@@ -104,7 +104,7 @@ class PlanTotal(BaseModel):
     people: int
     complete: bool
     missing: list[str]
-    total: DecimalString | None = Field(description="Sum of the people's rounded totals.")
+    total: DecimalString | None = Field(description="Sum of the people's rounded totals; null like theirs.")
 
 
 class UnitAccruals(Page[PersonTotal]):
@@ -122,8 +122,8 @@ class PlanEffect(BaseModel):
     plan_version: int
     components: list[str]
     people: int = Field(description="People assigned in the period.")
-    before: Rounded | None = Field(description="Payout factor with the driver as it was [ratio].")
-    after: Rounded | None = Field(description="Payout factor with the driver as it became [ratio].")
+    before: Rounded = Field(description="Payout factor with the driver as it was [ratio].")
+    after: Rounded = Field(description="Payout factor with the driver as it became [ratio].")
 
 
 class PersonEffect(BaseModel):
