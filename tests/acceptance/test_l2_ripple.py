@@ -119,3 +119,28 @@ def test_only_the_person_and_those_above_see_the_bonus(production: Loop) -> None
         with pytest.raises(ApiProblem) as refused:
             loop.speaking_as(*who).get(path, period="2025-Q1")
         assert refused.value.status == 403
+
+
+def test_a_formula_that_feeds_on_itself_for_a_while_still_comes_to_rest(loop: Loop) -> None:
+    loop.measured("base", "CNY", grains=["day", "month"])
+    common = {"name": "cum", "unit": "CNY", "grains": ["day", "month"]}
+    loop.put("metrics/metrics/cum", **common, formula="base + 0 * base")
+    loop.put("metrics/metrics/cum", **common, formula="base + 0 * base", effective_from="2199-06-01")
+    loop.put("metrics/metrics/cum", **common, formula="previous(cum)", effective_from="2025-03-01")
+    loop.observed("base", 5, "2025-02-28")
+    assert loop.value("cum", "2025-02-28") == "5"
+    assert loop.client.parked() == 0
+
+
+def test_a_manager_to_be_sees_nothing_yet(loop: Loop) -> None:
+    loop.person("alice", "company")
+    loop.person("boss", "company")
+    loop.person("alice", "company", manager="boss", effective_from="2190-01-01")
+    loop.measured("sold", "CNY")
+    loop.observed("sold", 5, subject="person:alice")
+    loop.settle()
+    where = {"metric": "sold", "subject": "person:alice", "period": "2025-Q1"}
+    with pytest.raises(ApiProblem) as refused:
+        loop.speaking_as("boss", "manager").get("/metrics/v1/readings", **where)
+    assert refused.value.status == 403
+    assert loop.speaking_as("alice", "employee").get("/metrics/v1/readings", **where)["value"] == "5"

@@ -111,6 +111,10 @@ def compiled(source: str) -> Formula:
     return Formula(source, frozenset(reads | set(expression.calls)), compile_formula(expression))
 
 
+def _same_period(formula: Formula) -> set[str]:
+    return {name for how, name in formula.reads if how is None}
+
+
 @lru_cache(maxsize=65536)
 def _period(calendar: Calendar, kind: Any, day: date) -> Period:
     return period_of(calendar, kind, day)
@@ -138,7 +142,10 @@ class Definitions:
     @cached_property
     def order(self) -> list[str]:
         """Derived metrics, each after those it reads in the same period."""
-        graph = {code: sorted(self._same_period(code)) for code in self.latest}
+        last = {code: self.formulas(code)[-1:] for code in self.latest}
+        graph = {
+            code: sorted({name for formula in found for name in _same_period(formula)}) for code, found in last.items()
+        }
         try:
             ordered = topological_order(graph)
         except CycleFound:  # refused when defined; metrics that only met on different days may still form one here
@@ -156,13 +163,13 @@ class Definitions:
 
     @cached_property
     def anchored(self) -> set[str]:
-        """Metrics that have a reading only where some base metric has one in the same period.
+        """Metrics that, by every version of theirs, have a reading only where some base metric has one in the period.
 
         What looks back only (`previous`) exists one period after such a metric and no further, so every ripple ends.
         """
         found = {code for code, metric in self.latest.items() if not metric.formula}
         for code in self.order:
-            if self._same_period(code) & found:
+            if all(_same_period(formula) & found for formula in self.formulas(code)):
                 found.add(code)
         return found
 
@@ -178,9 +185,6 @@ class Definitions:
     def formulas(self, code: str) -> list[Formula]:
         """The formulas a metric ever had; empty for a base metric."""
         return [compiled(metric.formula) for metric in self.metrics.every(code) if metric.formula]
-
-    def _same_period(self, code: str) -> set[str]:
-        return {name for formula in self.formulas(code)[-1:] for how, name in formula.reads if how is None}
 
     def base(self, code: str) -> Metric | None:
         """The metric where observations feed it."""
