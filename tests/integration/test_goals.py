@@ -477,6 +477,39 @@ def test_a_target_that_counts_from_its_date_changes_the_score_as_time_passes_it(
     assert acme.value("growth", "2025") == "100"
 
 
+def test_what_others_cannot_read_is_null_with_the_reason(acme: House) -> None:
+    most = "9" * 18
+    acme.goal("tiny", "0.0000000001", metric="sales")
+    acme.goal("above", "100", contribution="sum", period="year")
+    acme.goal("all", "100", contribution="sum", parent="above")
+    for unit in ("plant", "shop"):
+        acme.goal(unit, "-5", metric="sales", owner_unit=unit, parent="all", period="month")
+    acme.arrive(reading("sales", most))
+    acme.arrive(*(reading("sales", most, subject=f"unit:{u}", period=p)
+                  for u, p in (("plant", "2025-01"), ("plant", "2025-02"), ("shop", "2025-01"))))  # fmt: skip
+    acme.arrive(reading("sales", "7", subject="unit:shop", period="2025-04"))
+    told = {(e.code, e.period): (e.score, e.attainment, e.actual, e.reason) for e in acme.published(ScoreChanged)}
+    assert told["tiny", "2025-Q1"] == (120, None, Decimal(most), "out of range")
+    assert told["all", "2025-Q1"] == (120, Decimal("29999999999999999.97"), None, "out of range")
+    assert told["all", "2025-Q2"] == (7, Decimal("0.07"), 7, None)
+    assert told["above", "2025"] == (None, None, None, "out of range")
+    for place in ("tiny/2025-Q1", "all/2025-Q1", "above/2025"):
+        why = acme.get(f"scores/goal/{place}/explanation")
+        assert why["score"]["reason"] == "out of range"
+    line = next(item for item in acme.get("dashboard", on="2025-03-31")["items"] if item["goal"] == "tiny")
+    assert (line["gap"], line["reason"], line["over_fulfilled"]) == (None, "out of range", True)
+
+
+def test_the_gap_of_a_deviation_stops_at_what_others_can_read(acme: House) -> None:
+    acme.goal("sales", "0.0000000001", metric="sales")
+    acme.arrive(reading("sales", "-" + "9" * 18))
+    acme.tick(APRIL)
+    assert [found.gap for found in acme.published(DeviationFound)] == [10**18 - 1]
+    acme.arrive(reading("sales", "9" * 18, 2))
+    acme.tick("2025-04-02T00:00:00+08:00")
+    assert [cleared.gap for cleared in acme.published(DeviationCleared)] == [1 - 10**18]
+
+
 # Who sees what --------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from services.goals.scores.rules import (
     attainment,
     counts_in,
     gap,
+    in_range,
     milestone,
     minimum,
     score_measured,
@@ -33,6 +34,7 @@ from services.goals.scores.rules import (
     sum_of_actuals,
     target_of,
     target_to_date,
+    tellable,
     weighted_average,
     wholes_of,
 )
@@ -95,6 +97,35 @@ def test_a_missing_actual_is_null_with_its_reason_never_zero() -> None:
     scored = score_measured(None, target("3"), "higher", CURVE, reason="no output")
     assert (scored.score, scored.attainment, scored.reason) == (None, None, "no output")
     assert score_measured(D(3), None, "higher", CURVE).reason == "No target is in force."
+
+
+@pytest.mark.parametrize(
+    ("figure", "told"),
+    [
+        ("999999999999999999.9999999999", "999999999999999999.9999999999"),
+        ("999999999999999999.99999999999", None),  # rounds to 19 digits
+        ("-1000000000000000000", None),
+        ("-0.00000000005", "0"),
+    ],
+)
+def test_a_figure_beyond_18_digits_is_not_told(figure: str, told: str | None) -> None:
+    assert tellable(D(figure)) == (told and D(told))
+
+
+def test_figures_beyond_18_digits_are_left_out_and_the_score_stays_with_the_reason() -> None:
+    scored = in_range(score_measured(D(10**18 - 1), target("0.0000000001"), "higher", CURVE))
+    assert (scored.score, scored.attainment, scored.actual, scored.reason) == (120, None, 10**18 - 1, "out of range")
+    steep = read_curve('{"kind": "linear", "slope": "100000000000000000", "cap": "120"}')
+    scored = in_range(score_measured(D(-100), target("1"), "higher", steep))
+    assert (scored.score, scored.attainment, scored.reason) == (None, -100, "out of range")
+
+
+def test_a_sum_over_a_child_whose_actual_is_out_of_range_is_none() -> None:
+    huge = Member("huge", D(1), D(120), reason="out of range")
+    scored = sum_of_actuals([EAST, huge], target("100"), "higher", CURVE)
+    assert (scored.score, scored.actual, scored.reason) == (None, None, "out of range")
+    steep = Member("steep", D(1), D(120), actual=D(24), reason="out of range")
+    assert sum_of_actuals([EAST, steep], target("42"), "higher", CURVE).actual == 42
 
 
 @pytest.mark.mechanism("M2")

@@ -23,7 +23,7 @@ from ..organisation.store import last_tick, visible_people
 from ..scores import store
 from ..scores.book import settings_book
 from ..scores.routes import Published, ScoreView
-from ..scores.rules import ONE_DAY
+from ..scores.rules import ONE_DAY, OUT_OF_RANGE, tellable
 from ..scores.store import Score
 
 router = Router(tags=["dashboard"])
@@ -126,11 +126,13 @@ def _lines(
 
 
 def _line(code: str, owner: str, responsible: str | None, now: Standing, score: Score | None) -> DashboardLine:
+    shortfall, gap = tellable(now.shortfall), tellable(now.gap)
+    beyond = OUT_OF_RANGE if (shortfall, gap).count(None) > (now.shortfall, now.gap).count(None) else None
     return DashboardLine(
         goal=code, name=now.goal.name, owner=owner, responsible=responsible, period=now.period.label,
-        target=now.due, period_target=now.target.value if now.target else None, shortfall=now.shortfall, gap=now.gap,
+        target=now.due, period_target=now.target.value if now.target else None, shortfall=shortfall, gap=gap,
         alert=now.deviates, over_fulfilled=now.gap is not None and now.gap < 0,
         current=score and score.actual, score=score and score.score, qualified=list(score.qualified) if score else [],
-        reason=score.reason if score else "There is no data for this period.",
+        reason=score.reason or beyond if score else "There is no data for this period.",
         explanation=score and ScoreView.model_validate(score).explanation,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from ..organisation.store import last_tick
 from ..scores import store
 from ..scores.book import Book, settings_book
 from ..scores.dirty import dirty
-from ..scores.rules import ONE_DAY, TargetInForce, gap, shortfall, target_to_date
+from ..scores.rules import LARGEST, ONE_DAY, TargetInForce, gap, shortfall, target_to_date
 from ..scores.store import Score
 
 
@@ -93,7 +93,7 @@ def _judge_all(uow: UnitOfWork, company: str, before: datetime | None, tick: Tic
         if now is None or now.gap is None:
             continue
         if place in found_open and not now.deviates:
-            _publish_cleared(uow, company, row, published(now.gap), tick)
+            _publish_cleared(uow, company, row, _told(now.gap), tick)
         if place not in known and now.deviates and now.goal.metric is not None and now.goal.status == "active":
             _publish_found(uow, company, row, now, tick)
     judged = [(company, row.code, row.period, row.period_end, tick.at) for row in ended]
@@ -151,11 +151,16 @@ def _publish_found(uow: UnitOfWork, company: str, row: Score, now: Standing, tic
     )  # fmt: skip
     event = DeviationFound(
         goal=row.code, goal_name=now.goal.name, period=row.period, target=published(now.due),
-        target_version=now.target.version.version, actual=row.actual, gap=published(now.gap), limit=now.limit,
+        target_version=now.target.version.version, actual=published(row.actual), gap=_told(now.gap), limit=now.limit,
         owner=head(uow, company, owner_of(now.goal), now.period.end - ONE_DAY), judged_at=tick.at,
         score_version=row.version, inputs=list(row.inputs),
     )  # fmt: skip
     uow.publish(event, company=company, key=row.code)
+
+
+def _told(gap: Decimal) -> Decimal:
+    """With 10 decimals; where that is more than others can read, the largest gap that they can."""
+    return max(LARGEST.copy_negate(), min(published(gap), LARGEST))
 
 
 def _publish_cleared(uow: UnitOfWork, company: str, row: Score, now: Decimal, tick: Tick) -> None:

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from shared.curves import Curve, evaluate, top
-from shared.numbers import DecimalString, divide, multiply, subtract, total
+from shared.numbers import INTEGER_DIGITS, DecimalString, divide, multiply, published, subtract, total
 from shared.periods import Calendar, Period, PeriodKind, periods_between
 
 Direction = Literal["higher", "lower", "at_least", "at_most"]
 ZERO, ONE, ONE_DAY = Decimal(0), Decimal(1), timedelta(days=1)
 MET, NOT_MET = Decimal(100), Decimal(0)
+OUT_OF_RANGE = "out of range"
+LARGEST = Decimal(10**INTEGER_DIGITS - 1)
 _UPWARD = ("higher", "at_least")
 _RANK = {kind: rank for rank, kind in enumerate(("shift", "day", "week", "month", "quarter", "half_year", "year"))}
 
@@ -170,6 +172,22 @@ def _days_in_force(versions: Sequence[TargetVersion], period: Period) -> Iterabl
             yield version, days
 
 
+def tellable(value: Decimal | None) -> Decimal | None:
+    """A figure with 10 decimals, as others read it; None beyond the 18 digits before the point that they can read."""
+    told = None if value is None else published(value)
+    return None if told is None or told.copy_abs() >= LARGEST + 1 else told
+
+
+def in_range(scored: Scored) -> Scored:
+    """Without the figures that nobody could read; then there is a reason, also where a score is left."""
+    figures = ("score", "attainment", "actual", "target")
+    beyond: dict[str, Any] = {
+        name: None for name in figures for value in [getattr(scored, name)]
+        if value is not None and tellable(value) is None
+    }  # fmt: skip
+    return replace(scored, **beyond, reason=scored.reason or OUT_OF_RANGE) if beyond else scored
+
+
 def score_measured(
     actual: Decimal | None,
     target: TargetInForce | None,
@@ -209,9 +227,11 @@ def sum_of_actuals(
 ) -> Scored:
     """The children's actuals added up, against the goal's own target; children without data are listed."""
     known = [member.actual for member in members if member.actual is not None]
+    # Left out like what has no data yet, it would make a sum that is far from the true one.
+    beyond = any(member.actual is None and member.reason == OUT_OF_RANGE for member in members)
     scored = score_measured(
-        total(known) if known else None, target, direction, curve,
-        reason="No child has an actual.", qualified=_words(members),
+        total(known) if known and not beyond else None, target, direction, curve,
+        reason=OUT_OF_RANGE if beyond else "No child has an actual.", qualified=_words(members),
     )  # fmt: skip
     parts = tuple(_part("child", member, member.actual) for member in members)
     return replace(scored, rule="sum", parts=parts + scored.parts)

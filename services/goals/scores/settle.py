@@ -11,7 +11,7 @@ from shared.contracts.base import Citation
 from shared.contracts.goals import Goal, ScoreChanged
 from shared.database.unit_of_work import UnitOfWork
 from shared.formula.graph import topological_order
-from shared.numbers import plain, published, total
+from shared.numbers import plain, total
 from shared.periods import Period, parse_period
 
 from ..goals.store import at, code_of, subject_of
@@ -45,7 +45,8 @@ def _recompute(book: Book, dirty: Dirty, change: int) -> list[Score]:
     for node in _order(book):
         for period in sorted(todo[node], key=lambda p: (p.start, p.end)):
             before = book.scores.get(node, {}).get(period.label)
-            scored, inputs = _scored(book, node, period) or (None, [])
+            found, inputs = _scored(book, node, period) or (None, [])
+            scored = found and rules.in_range(found)
             said = _says(before) == _says(scored) if before else not any(i.what in _SOURCES for i in inputs)
             if scored is None or said:
                 continue
@@ -189,6 +190,8 @@ def _member(book: Book, node: str, weight: Decimal, rows: Sequence[Score], *, ad
         return Member(code, weight, None, reason="no data")
     [row] = _best(rows)
     actual, known = row.actual, [r.actual for r in rows if r.actual is not None]
+    if add_up and any(r.actual is None and r.reason == rules.OUT_OF_RANGE for r in rows):
+        return Member(code, weight, row.score, row.attainment, None, rules.OUT_OF_RANGE, tuple(row.qualified))
     if add_up and len(known) > 1:
         goal = at(book.goals.get(code), row.period_end - ONE_DAY)
         metric = book.metric(goal.content, row.period_end - ONE_DAY) if goal else None
@@ -232,8 +235,9 @@ def _next_version(
 def _event(score: Score) -> ScoreChanged:
     """Figures leave with 10 decimals; inside they are not rounded."""
     told = {name: getattr(score, name) for name in ScoreChanged.model_fields}
-    return ScoreChanged(**{n: published(v) if isinstance(v, Decimal) else v for n, v in told.items()})
+    return ScoreChanged(**{n: rules.tellable(v) if isinstance(v, Decimal) else v for n, v in told.items()})
 
 
 def _text(value: Decimal | None) -> str | None:
-    return None if value is None else plain(published(value))
+    told = rules.tellable(value)
+    return None if told is None else plain(told)

@@ -10,10 +10,10 @@ from sqlalchemy import Row
 
 from shared.contracts.metrics import ReadingChanged
 from shared.database.unit_of_work import Jsonb, UnitOfWork
-from shared.numbers import plain, published
+from shared.numbers import plain
 
 from .dirty import ReadingKey
-from .rules import Scored
+from .rules import Scored, tellable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,4 +102,7 @@ def _stored(score: Score, column: str) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    return plain(published(value)) if isinstance(value, Decimal) else value
+    if not isinstance(value, Decimal):
+        return value
+    told = tellable(value)
+    return None if told is None else plain(told)
