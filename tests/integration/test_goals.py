@@ -757,7 +757,7 @@ def test_a_target_planned_for_later_does_not_block_a_decision_and_one_in_force_b
     acme.arrive(*(reading("sales", "70", period=f"2025-Q{n}") for n in (1, 2, 4)))
     acme.tick(APRIL)
     assert [found.target_version for found in acme.published(DeviationFound)] == [1]
-    mid_april = {"effective_from": date(2025, 4, 15)}
+    mid_april: dict[str, Any] = {"effective_from": date(2025, 4, 15)}
     acme.arrive(decision("planned", effective_from=date(2025, 10, 1)), decision(**mid_april))
     acme.arrive(decision("again", **mid_april))
     assert [(a.decision, a.target_version) for a in acme.published(DecisionApplied)] == [("d1", 3)]
