@@ -16,7 +16,8 @@ PURE = {
 }
 IMPURE = {"asyncio", "http", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess",
           "tempfile", "threading", "time", "urllib.request", "uuid"}  # fmt: skip
-RULES = sorted((ROOT / "services").glob("**/rules.py"))
+FILES = ("rules", "definitions")  # definitions: what the settings say, where rules.py would grow too long
+RULES = sorted(file for name in FILES for file in (ROOT / "services").glob(f"**/{name}.py"))
 SHARED = [file for name in sorted(PURE) for file in ROOT.glob(name.replace(".", "/") + "*")]
 PURE_FILES = [one for file in SHARED for one in (sorted(file.glob("*.py")) if file.is_dir() else [file])]
 
@@ -37,7 +38,7 @@ def forbidden(source: str, *libraries: str) -> list[str]:
         if top == "shared":
             return f"shared.{rest[0]}" in PURE
         if top == "services":
-            return rest[-1] == "rules"
+            return rest[-1] in FILES
         return top in libraries or (top in sys.stdlib_module_names and not IMPURE & {top, name})
 
     return [name for name in imported(source) if not allowed(name)]
