@@ -538,7 +538,7 @@ PEER, SELF = ("plant-worker", "employee"), ("shop-worker", "employee")
 def seen_scores(house: House, who: tuple[str, str]) -> tuple[int, int, int]:
     """How many scores of the goal `mine` somebody reads in lists, in explanations, and as effects of the reading."""
     explained = house.call("GET", "scores/goal/mine/2025-Q1/explanation", *who).status_code == 200
-    where = {"metric": "sales", "subject": "person:shop-worker", "period": "2025-Q1", "version": 1}
+    where: dict[str, Any] = {"metric": "sales", "subject": "person:shop-worker", "period": "2025-Q1", "version": 1}
     effects = [effect for effect in house.get("effects", *who, **where)["scores"] if effect["code"] == "mine"]
     return len(house.get("scores", *who, goal="mine", period="2025-Q1")["items"]), int(explained), len(effects)
 
