@@ -129,12 +129,20 @@ class Worker:
         owned = self.leases.owned()
         for place in self.positions.keys() - owned:
             del self.positions[place]
-        progressed = False
+        progressed, ends = False, self._ends(owned)
         for place in sorted(owned):
             if self.stop.is_set():
                 break
+            if place in self.positions and ends.get(place, 0) <= self.positions[place].next_pos:
+                continue
             progressed = self._step(connection, place) or progressed
         return progressed
+
+    def _ends(self, owned: frozenset[Place]) -> dict[Place, int]:
+        """Where the logs end: one question to each owner tells which of many partitions have something new."""
+        topics = sorted({topic for topic, _ in owned})
+        by_owner = groupby(topics, key=lambda topic: topic.split(".", 1)[0])
+        return {place: end for owner, mine in by_owner for place, end in self.runtime.logs[owner].ends([*mine]).items()}
 
     def _step(self, connection: Connection, place: Place) -> bool:
         topic, partition = place
