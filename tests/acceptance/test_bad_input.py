@@ -311,3 +311,18 @@ def test_a_made_up_cursor_is_never_an_error_of_ours(loop: Loop) -> None:
         statuses.add(loop.client.http.get(url, params={"cursor": cursor}, headers=headers).status_code)
     assert statuses <= {200, 422}
     assert 422 in statuses
+
+
+def test_a_unit_without_a_factor_waits_for_it_and_a_currency_that_is_none_is_a_fault(loop: Loop) -> None:
+    for metric, unit in (("pieces", "pcs"), ("sales", "CNY")):
+        loop.metric(metric, unit)
+        rule = {"metric": metric, "value": "number(data.value)", "unit": "data.unit", "subject": "'unit:company'"}
+        loop.put(f"metrics/mappings/{metric}", name=metric, event_type=metric, observations=[rule])
+    loop.happened("pieces", "2025-02-01", value="2", unit="carton")
+    loop.happened("pieces", "2025-02-01", value="1", unit="pcs")
+    loop.happened("sales", "2025-02-01", "odd", value="2", unit="Taler")
+    assert loop.value("pieces") == "1"
+    assert references(loop) == {"conversion:carton-pcs"}
+    assert "Taler" in loop.get("metrics/events", source="erp", id="odd")["faults"][0]["reason"]
+    loop.put("metrics/conversions/carton-pcs", from_unit="carton", to_unit="pcs", factor="12")
+    assert loop.value("pieces") == "25"
