@@ -11,7 +11,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 
 PYTEST_ARGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test lint types bench migrations-check migration docs lock install clean
+.PHONY: help demo kafka test lint types bench migrations-check migration docs lock install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ install: $(VENV)/installed ## make .venv with everything for development
 
 demo: $(VENV)/runtime-installed ## install, start everything and play the story of an EV maker
 	$(BIN)/python -m services.cli demo
+
+kafka: ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C, its data in a temporary directory; needs Java and Maven
+	@"$(PYTHON)" deploy/kafka/broker.py
 
 test: $(VENV)/installed ## every test that needs no outside server; PYTEST_ARGS adds options
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
