@@ -82,6 +82,8 @@ def serve(
 def work(
     service: Annotated[ServiceName | None, typer.Argument(help="The service; all four if not named.")] = None,
     database_url: DatabaseUrl = None,
+    host: Annotated[str | None, typer.Option(help="Address to answer probes on; 127.0.0.1 if not named.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port for probes and Prometheus; none if not named.")] = None,
     supervised: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run one worker process, for one service or all.
@@ -91,7 +93,7 @@ def work(
     from services import processes
     from services.runtime import SERVICES
 
-    settings = settings_with(database_url=database_url)
+    settings = settings_with(database_url=database_url, host=host, health_port=port)
     if supervised:
         processes.end_with_the_parent(sys.stdin.fileno())
     processes.work(settings, [service] if service else list(SERVICES))

@@ -15,8 +15,10 @@ from types import FrameType
 
 import httpx
 import uvicorn
+from pydantic import SecretStr
 
 from services.runtime import SERVICES, build_runtimes, database_urls, prepare
+from services.worker_health import answering
 from shared.database.directory import BrokenEnvironment, held
 from shared.database.embedded import EmbeddedPostgres
 from shared.database.provision import ServiceUrls
@@ -26,6 +28,7 @@ from shared.identity import LocalIssuer, identity_of
 from shared.log.worker import run_workers
 from shared.service import Runtime
 from shared.settings import Settings
+from shared.telemetry import Telemetry
 
 LONGEST_PAUSE = 30.0  # [s] between restarts of a process that keeps ending
 STEADY = 60.0  # [s] after which a process counts as well, and the pause starts small again
@@ -80,7 +83,10 @@ def work(settings: Settings, names: Iterable[str]) -> None:
     """Runs the workers of the named services until SIGTERM or Ctrl-C; the transactions under way are finished."""
     stop = stop_on_signals()
     runtimes = build_runtimes(settings, _urls(settings, names), names, purpose="worker")
-    run_workers(runtimes, stop)
+    telemetry = Telemetry()
+    probed = listener(settings.host, settings.health_port) if settings.health_port else None
+    with answering(runtimes, telemetry, probed):
+        run_workers(runtimes, stop, telemetry)
     _dispose(runtimes)
 
 
@@ -284,7 +290,11 @@ class Supervisor:
 def _environment(settings: Settings, admin_url: str | None) -> dict[str, str]:
     """The settings as a child process reads them, whatever of them came from options."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VALUELOOP_")}
-    values = settings.model_dump(mode="json", exclude_none=True)
-    values |= {"data_directory": str(settings.data_directory.absolute()), "database_url": admin_url}
-    environment |= {f"VALUELOOP_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+    values = settings.model_dump(exclude_none=True, exclude={"health_port"})  # the workers would all want that port
+    values |= {"data_directory": settings.data_directory.absolute(), "database_url": admin_url}
+    environment |= {f"VALUELOOP_{name.upper()}": _text(value) for name, value in values.items() if value is not None}
     return environment
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -15,6 +15,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VALUELOOP_", frozen=True, extra="forbid", env_ignore_empty=True)
 
+    secrets_directory: Path = Field(
+        default=Path("/run/secrets"),
+        description="Files named like a variable in small letters, such as valueloop_database_url, set what the"
+        " environment does not, so that no secret need stand in a process's environment.",
+    )
     data_directory: Path = Field(
         default=Path(".valueloop"),
         description="Where the embedded PostgreSQL keeps its data and the local issuer its keys.",
@@ -39,6 +44,9 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8700, ge=1, le=65535, description="Port the API listens on.")
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="Port on which a worker answers probes and Prometheus; 0 for none."
+    )
     workers: int = Field(
         default=2, ge=1, le=64, description="Worker processes of `valueloop up`; each runs the workers of all services."
     )
@@ -98,6 +106,21 @@ class Settings(BaseSettings):
     rate_limit: int = Field(
         default=0, ge=0, description="Requests a caller may make per second; 0 sets no limit [requests/s]."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options first, then the environment, then files."""
+        given = env_settings() | init_settings()
+        where = given.get("secrets_directory", cls.model_fields["secrets_directory"].default)
+        files = (SecretsSettingsSource(settings_cls, where),) if Path(where).is_dir() else ()
+        return (init_settings, env_settings, *files)
 
     def service_database_url(self, service: str) -> str | None:
         """The URL an operator gave for one service's database, if any."""
