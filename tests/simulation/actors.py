@@ -1,0 +1,147 @@
+"""Actors: product code in threads of which exactly one runs, and that can be stopped at the named points of a step."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, event
+
+SUSPEND, CRASH, LOST = "suspend", "crash", "lost"
+"""At a point: hand the baton back inside the transaction; die; lose the connection to the database."""
+
+BEGUN, MOVED, LOCKED, COUNTED, SENT = "begun", "moved", "locked", "counted", "sent"
+BEFORE_COMMIT, AFTER_COMMIT = "before commit", "after commit"
+_STATEMENTS = {
+    "UPDATE log.position": MOVED,
+    "INSERT INTO company_change": LOCKED,
+    "UPDATE log.partition": COUNTED,
+}
+_PATIENCE = 120.0  # [s] a step may take before the simulation itself is taken to hang
+
+
+class Crash(BaseException):
+    """The process dies here: no handler of the product sees it, as none would see a SIGKILL."""
+
+
+class Hangs(Exception):
+    """A step did not come back: something waits for what only another, suspended actor could give."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What happens to a step at one of its points; a step that does not come by there goes on unharmed."""
+
+    point: str
+    action: str
+
+
+class Bystander:
+    """Whoever runs in no actor's thread: the API, which can be struck but never suspended."""
+
+    plan: Plan | None = None
+
+    def reach(self, point: str, close: Callable[[], None]) -> None:
+        if self.plan and self.plan.point == point:
+            self.plan = None
+            close()
+            raise psycopg.OperationalError(f"simulated: the connection was lost {point}")
+
+
+class Actor(Bystander):
+    """A thread that plays one job at a time. `state` is `idle`, or the point at which the job is suspended."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.state, self.outcome = name, "idle", None
+        self._job: Callable[[], Any] | None = None
+        self._killed = False
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def play(self, job: Callable[[], Any], plan: Plan | None = None) -> Any:
+        """Plays a job until it ends or is suspended; its result, the exception that ended it, or None meanwhile."""
+        self._job, self.plan, self._killed = job, plan, False
+        return self._hand_over()
+
+    def resume(self, *, killed: bool = False) -> Any:
+        """Lets a suspended job go on, or die where it stands."""
+        self._killed = killed
+        return self._hand_over()
+
+    def end(self) -> None:
+        """Ends the thread. It must be idle."""
+        self._job = None
+        self._go.release()
+
+    def _hand_over(self) -> Any:
+        self.state, self.outcome = "running", None
+        self._go.release()
+        if not self._back.acquire(timeout=_PATIENCE):
+            raise Hangs(f"{self.name} did not come back within {_PATIENCE:g} s")
+        return self.outcome
+
+    def _run(self) -> None:
+        _current.actor = self
+        while True:
+            self._go.acquire()
+            if self._job is None:
+                return
+            try:
+                self.outcome = self._job()
+            except BaseException as error:
+                self.outcome = error
+            self.plan, self.state = None, "idle"
+            self._back.release()
+
+    def reach(self, point: str, close: Callable[[], None]) -> None:
+        """Called by the job's thread at each point it passes."""
+        if not self.plan or self.plan.point != point:
+            return
+        action, self.plan = self.plan.action, None
+        if action == SUSPEND:
+            self.state = point
+            self._back.release()
+            self._go.acquire()
+            if not self._killed:
+                return
+            action = CRASH
+        if action == CRASH:
+            raise Crash(point)
+        close()
+        raise psycopg.OperationalError(f"simulated: the connection was lost {point}")
+
+
+_current = threading.local()
+
+
+def reached(point: str, close: Callable[[], None] = lambda: None, otherwise: Bystander | None = None) -> None:
+    """Tells the actor of this thread, else `otherwise`, that it is at a point."""
+    who = getattr(_current, "actor", otherwise)
+    if who:
+        who.reach(point, close)
+
+
+def instrument(engine: Engine, otherwise: Bystander | None = None) -> None:
+    """Makes the transactions of an engine come by the named points."""
+    commit, dialect = engine.dialect.do_commit, engine.dialect
+
+    def do_commit(connection: Any) -> None:
+        close = connection.driver_connection.close
+        reached(BEFORE_COMMIT, close, otherwise)
+        commit(connection)
+        reached(AFTER_COMMIT, close, otherwise)
+
+    dialect.do_commit = do_commit  # type: ignore[method-assign]
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        reached(BEGUN, driver.close, otherwise)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def executed(connection: Connection, _cursor: Any, statement: str, *_rest: Any) -> None:
+        driver: Any = connection.connection.driver_connection
+        for start, point in _STATEMENTS.items():
+            if statement.startswith(start):
+                reached(point, driver.close, otherwise)

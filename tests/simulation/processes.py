@@ -1,0 +1,148 @@
+"""The processes of a simulated installation: the product's workers, each step of which an actor plays."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.database.outage import is_outage
+from shared.log import Feed, Place, Record
+from shared.log.position import Position, ReaderFault
+from shared.log.postgres import PostgresFeed, PostgresLog
+from shared.log.worker import Worker
+from shared.service import Runtime
+from tests.simulation.actors import Actor, Crash, Plan
+
+DONE, IDLE, SUSPENDED, WAITS, DIED, BROKE = "done", "idle", "suspended", "waits", "died", "broke"
+
+
+@dataclass
+class Portion:
+    """A feed of which a step sees one partition and takes no more than the scheduler says."""
+
+    inner: Feed
+    place: Place | None = None
+    most: int = 5_000
+
+    def waiting(self, positions: Mapping[Place, Position]) -> set[Place]:
+        if self.place is None:
+            return self.inner.waiting(positions)
+        return {self.place} & positions.keys()
+
+    def read(self, place: Place, position: Position, limit: int) -> Sequence[Record]:
+        return self.inner.read(place, position, min(limit, self.most))
+
+    def wait(self, seconds: float) -> None:
+        raise AssertionError("the scheduler waits, nobody else")
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Tables(PostgresFeed):
+    """The owners' tables without the wake-up, which the scheduler replaces."""
+
+    def __init__(self, logs: Mapping[str, PostgresLog]) -> None:
+        self._logs, self._subscriptions = logs, []
+
+
+@dataclass
+class Process:
+    """One worker process of a service: what it runs, its connection, and what is left of it when it dies."""
+
+    actor: Actor
+    runtime: Runtime
+    logs: Mapping[str, PostgresLog]
+    connection: Any = None
+    worker: Any = None
+    feed: Portion = field(init=False)
+
+    def born(self) -> None:
+        """A new process: nothing is known but what the database holds."""
+        self.worker, self.connection = Worker(self.runtime, threading.Event()), None
+        self.feed = Portion(self._feed())
+
+    def _feed(self) -> Feed:
+        if self.runtime.feed:
+            return self.runtime.feed()
+        owners = {topic.split(".", 1)[0] for topic in self.runtime.service.inputs}
+        return Tables({owner: self.logs[owner] for owner in sorted(owners)})
+
+    @property
+    def name(self) -> str:
+        return self.actor.name
+
+    @property
+    def owner(self) -> str:
+        """The name its leases carry."""
+        return str(self.worker.leases.owner)
+
+    @property
+    def owned(self) -> frozenset[Place]:
+        found: frozenset[Place] = self.worker.leases._owned
+        return found
+
+    def stands(self, place: Place) -> int:
+        """The next position it would apply, as far as it knows."""
+        at = self.worker.positions.get(place)
+        return at.next_pos if at else 0
+
+    def step(self, place: Place | None, most: int, plan: Plan | None) -> str:
+        """One round of the product over one partition, or all."""
+        self.feed.place, self.feed.most = place, most
+        return self._told(self.actor.play(self._round, plan))
+
+    def renew(self) -> str:
+        """What its background thread does now and then: renews its leases and takes what is free."""
+        return self._told(self.actor.play(self._renew))
+
+    def resume(self, *, killed: bool = False) -> str:
+        return self._told(self.actor.resume(killed=killed))
+
+    def _round(self) -> Any:
+        self._connect()
+        return self.worker.round(self.connection, self.feed)
+
+    def _renew(self) -> bool:
+        if self.connection is None:
+            self._connect()
+        else:
+            self.worker.leases._renew()
+        return True
+
+    def _connect(self) -> None:
+        if self.connection is None:
+            self.connection = self.runtime.engine.connect()
+            self.worker.leases.begin(self.connection)
+            self.worker.leases._renew()
+
+    def _told(self, outcome: Any) -> str:
+        if self.actor.state != "idle":
+            return f"{SUSPENDED} {self.actor.state}"
+        if not isinstance(outcome, BaseException):
+            return DONE if outcome else IDLE
+        self._disconnect()
+        if isinstance(outcome, Crash):
+            self.born()
+            return f"{DIED} {outcome}"
+        self.start_again()
+        if isinstance(outcome, Exception) and (is_outage(outcome) or isinstance(outcome, ReaderFault)):
+            return f"{WAITS} {type(outcome).__name__}"
+        return f"{BROKE} {type(outcome).__name__}: {outcome}"
+
+    def start_again(self) -> None:
+        """What the product's `run` does after an error that it does not end by."""
+        self.worker.leases.forget()
+        self.worker.positions.clear()
+
+    def _disconnect(self) -> None:
+        if self.connection is not None:
+            with suppress(Exception):
+                self.connection.close()
+        self.connection = None
+
+    def leave(self) -> None:
+        """Gives the connection back at the end of a run."""
+        self._disconnect()
+        self.feed.close()
