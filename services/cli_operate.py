@@ -20,11 +20,12 @@ from services.cli_options import (
     local_token,
     settings_with,
 )
-from services.runtime import SERVICES, build_runtimes, database_urls, prepare
+from services.runtime import SERVICES, build_runtimes, database_urls, prepare, service_named
 from shared.database import migrations
 from shared.database.directory import BrokenEnvironment, held, running
 from shared.database.embedded import FOR_TESTS, EmbeddedPostgres
-from shared.database.provision import ServiceUrls, provision
+from shared.database.provision import ServiceUrls, engine_for, provision
+from shared.log.postgres import PostgresLog
 from shared.settings import Settings
 
 app = typer.Typer()
@@ -93,7 +94,9 @@ def status(data_directory: Directory = None, database_url: DatabaseUrl = None) -
     settings = settings_with(data_directory=data_directory, database_url=database_url)
     with administrator(settings) as admin_url:
         urls = database_urls(settings, admin_url)
-        runtimes = build_runtimes(settings, urls, purpose="worker")
+        tables = settings.model_copy(update={"kafka_bootstrap": None})
+        runtimes = build_runtimes(tables, urls, purpose="worker")
+        engines = {owner: engine_for(at.log_reader) for owner, at in urls.items()}
         versions = Table("service", "schema", "newest", "parked", title="Services")
         readers = Table(
             "service",
@@ -113,7 +116,7 @@ def status(data_directory: Directory = None, database_url: DatabaseUrl = None) -
             versions.add_row(name, now or "none", migrations.head(name) or "none", str(count))
             for owner in sorted({topic.split(".", 1)[0] for topic in runtime.service.inputs}):
                 topics = [topic for topic in runtime.service.inputs if topic.startswith(f"{owner}.")]
-                for (topic, partition), end in sorted(runtime.logs[owner].ends(topics).items()):
+                for (topic, partition), end in sorted(PostgresLog(engines[owner]).ends(topics).items()):
                     position, worker = at.get((topic, partition), (0, None))
                     cells = (name, topic, partition, position, end, end - position, (worker or "none")[:8])
                     readers.add_row(*(str(cell) for cell in cells))
@@ -124,7 +127,8 @@ def status(data_directory: Directory = None, database_url: DatabaseUrl = None) -
 
 _POSITIONS = """
 SELECT p.topic, p.partition, p.next_pos, CASE WHEN l.until > now() THEN l.owner END
-FROM log.position p LEFT JOIN log.lease l USING (topic, partition)
+FROM log.position p LEFT JOIN log.lease l
+ON l.part = 'read' AND (l.topic, l.partition) = (p.topic, p.partition)
 """
 
 
@@ -165,6 +169,17 @@ def openapi(service: Annotated[ServiceName, typer.Argument(help="The service.")]
     runtime = build_runtimes(settings, nowhere, [service])[service]
     document = create_service_app(runtime, settings, identity_of(settings)).openapi()
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def asyncapi(
+    service: Annotated[ServiceName | None, typer.Argument(help="The service; the whole loop if not named.")] = None,
+) -> None:
+    """Print the AsyncAPI 3.1 document of what is sent and received over Kafka. Nothing needs to run."""
+    from shared.http.application import asyncapi_of
+
+    services = [service_named(name) for name in ([service] if service else SERVICES)]
+    typer.echo(json.dumps(asyncapi_of(services, settings_with(data_directory=None)), indent=2, ensure_ascii=False))
 
 
 # --- parked records ---

@@ -25,6 +25,9 @@ from shared.database.provision import ServiceUrls
 from shared.http.application import create_app
 from shared.http.health import Readiness
 from shared.identity import LocalIssuer, identity_of
+from shared.log.forward import run_forwarders
+from shared.log.kafka import Cluster
+from shared.log.topics import check_topics
 from shared.log.worker import run_workers
 from shared.service import Runtime
 from shared.settings import Settings
@@ -84,10 +87,28 @@ def work(settings: Settings, names: Iterable[str]) -> None:
     stop = stop_on_signals()
     runtimes = build_runtimes(settings, _urls(settings, names), names, purpose="worker")
     telemetry = Telemetry()
+    forwarders = start_forwarders(settings, runtimes, stop)
     probed = listener(settings.host, settings.health_port) if settings.health_port else None
     with answering(runtimes, telemetry, probed):
         run_workers(runtimes, stop, telemetry)
+    for forwarder in forwarders:
+        forwarder.join()
     _dispose(runtimes)
+
+
+def start_forwarders(
+    settings: Settings, runtimes: Mapping[str, Runtime], stop: threading.Event
+) -> list[threading.Thread]:
+    """Where Kafka carries the log: checks its topics and starts the forwarders of these services.
+
+    Raises:
+        WrongTopics: a topic is missing or does not fit, with the remedy.
+    """
+    if not settings.kafka_bootstrap:
+        return []
+    cluster = Cluster(settings)
+    check_topics(cluster, runtimes.values())
+    return run_forwarders(list(runtimes.values()), cluster, stop)
 
 
 def stop_on_signals() -> threading.Event:
@@ -131,9 +152,10 @@ def listener(host: str, port: int) -> socket.socket:
 
 def _urls(settings: Settings, names: Iterable[str]) -> dict[str, ServiceUrls]:
     urls = database_urls(settings, settings.database_url)
-    if missing := set(SERVICES) - urls.keys():
+    # Without Kafka the logs are the owners' tables; with it, a process needs its own services' databases alone.
+    if missing := set(names if settings.kafka_bootstrap else SERVICES) - urls.keys():
         raise NoDatabase(
-            f"Nothing says where the databases of {', '.join(sorted(missing))} are; the logs of all four are needed.",
+            f"Nothing says where the databases of {', '.join(sorted(missing))} are.",
             remedy="Give --database-url, or VALUELOOP_DATABASE_URL, or one URL for each service.",
         )
     return urls

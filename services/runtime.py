@@ -1,11 +1,15 @@
 """Puts services together with their databases: the only place that knows all four."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from importlib import import_module
 
 from shared.database import migrations
 from shared.database.provision import ServiceUrls, engine_for, provision, service_urls
+from shared.log import Log
+from shared.log.kafka import Cluster, KafkaFeed, KafkaLog
 from shared.log.postgres import PostgresLog, create_topics
+from shared.log.topics import REJECTED, SOURCE_EVENTS, apply, partition_counts, plan
 from shared.service import Runtime, Service
 from shared.settings import Settings
 
@@ -31,11 +35,17 @@ def database_urls(settings: Settings, admin_url: str | None) -> dict[str, Servic
 
 
 def prepare(settings: Settings, admin_url: str | None) -> dict[str, ServiceUrls]:
-    """Makes databases and roles where an administrator's URL is given, migrates, and makes the topics of the logs."""
+    """Makes databases and roles where an administrator's URL is given, migrates, and makes the topics, in Kafka too."""
     urls = database_urls(settings, admin_url)
     if admin_url:
         provision(admin_url, [name for name in SERVICES if not settings.service_database_url(name)])
     migrate(settings, urls)
+    if settings.kafka_bootstrap:
+        cluster = Cluster(settings)
+        runtimes = build_runtimes(settings, urls)
+        apply(cluster, plan(cluster, wanted_topics(settings, runtimes.values())))
+        for runtime in runtimes.values():
+            runtime.engine.dispose()
     return urls
 
 
@@ -61,9 +71,12 @@ def build_runtimes(
         purpose: `api` or `worker`; shown in `pg_stat_activity`, and a worker's statements have no time limit.
     """
     timeout = API_STATEMENT_TIMEOUT if purpose == "api" else "0"
-    logs = {
-        owner: PostgresLog(engine_for(at.log_reader, application_name=f"valueloop {purpose} reads {owner}"))
-        for owner, at in urls.items()
+    cluster = Cluster(settings) if settings.kafka_bootstrap else None
+    logs: dict[str, Log] = {
+        owner: KafkaLog(cluster)
+        if cluster
+        else PostgresLog(engine_for(urls[owner].log_reader, application_name=f"valueloop {purpose} reads {owner}"))
+        for owner in (SERVICES if cluster else urls)
     }
     return {
         name: Runtime(
@@ -73,6 +86,20 @@ def build_runtimes(
             ),
             settings,
             logs,
+            partial(_kafka_feed, cluster, name) if cluster else None,
         )
         for name in names
     }
+
+
+def wanted_topics(settings: Settings, runtimes: Iterable[Runtime]) -> dict[str, int]:
+    """Every topic that Kafka must have, with its least number of partitions: the logs', and those of ERP systems."""
+    counts = {SOURCE_EVENTS: settings.partitions, REJECTED: 1}
+    for runtime in runtimes:
+        counts |= partition_counts(runtime.engine)
+    return counts
+
+
+def _kafka_feed(cluster: Cluster, service: str) -> KafkaFeed:
+    group = f"{cluster.settings.kafka_prefix}{service}"
+    return KafkaFeed(cluster, cluster.consumer(group), 2 * cluster.settings.batch_size)

@@ -11,7 +11,7 @@ from shared.contracts.base import Contract, Tick
 
 if TYPE_CHECKING:
     from shared.database.unit_of_work import UnitOfWork
-    from shared.log import Log
+    from shared.log import Feed, Log
     from shared.policy import PolicyDefinition
     from shared.settings import Settings
 
@@ -46,6 +46,9 @@ class Service:
         inputs: the topics it reads, its own configuration included where its workers act on it.
         handlers: what to do when events of a type arrive; a setting not named here is neither copied nor handled.
         commands: what to mark when one of its own settings is defined, in the same transaction.
+        accepted: how its other accepted events and commands are applied again, as its log holds them, when databases
+            are rebuilt; they are not checked again.
+        derived: the topics that can be recomputed, and so are trimmed; all others are kept for ever.
         settle: recomputes what the transaction has marked, once, before it commits.
         on_tick: called once per tick, when every partition of `tick_inputs` has reached it.
     """
@@ -56,6 +59,8 @@ class Service:
     inputs: tuple[str, ...] = ()
     handlers: Mapping[type[Contract], Handler] = field(default_factory=dict)
     commands: Mapping[type[Contract], Handler] = field(default_factory=dict)
+    accepted: Mapping[type[Contract], Handler] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
     settle: Callable[["UnitOfWork"], None] = nothing_to_settle
     tick_inputs: tuple[str, ...] = ()
     on_tick: Callable[["UnitOfWork", str, Tick], None] | None = None
@@ -73,6 +78,8 @@ class Runtime:
     settings: "Settings"
     logs: "Mapping[str, Log]" = field(default_factory=dict)
     """By owning service: where the topics it reads are."""
+    feed: "Callable[[], Feed] | None" = None
+    """Opens what a worker reads from; None where that is the owners' tables."""
 
     def log_of(self, topic: str) -> "Log":
         """The log that holds `topic`; the owner is the part before the first dot."""

@@ -6,7 +6,7 @@ Each is set as `VALUELOOP_` + its name in capitals. `docs/operations.md` lists t
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 
@@ -84,6 +84,35 @@ class Settings(BaseSettings):
     parked_limit: int = Field(
         default=1_000, ge=1, description="Parked records of one reader at which its worker stops with a message."
     )
+
+    kafka_bootstrap: str | None = Field(
+        default=None,
+        description="Brokers of the Kafka cluster that carries the log, such as kafka-1:9092,kafka-2:9092."
+        " Without it the log is read from PostgreSQL.",
+    )
+    kafka_prefix: str = Field(
+        default="valueloop.", description="What the names of all topics in Kafka begin with.", max_length=100
+    )
+    kafka_replication: int = Field(default=1, ge=1, le=32, description="Replicas of a topic that is made in Kafka.")
+    kafka_retention_days: int = Field(
+        default=14, ge=1, description="How long Kafka keeps records; a reader must not be away for longer [days]."
+    )
+    kafka_timeout_seconds: float = Field(
+        default=30, gt=0, description="How long to wait for Kafka's acknowledgement before it is sent again [s]."
+    )
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to talk to Kafka: in the clear or by TLS, with or without a login."
+    )
+    kafka_ca_file: Path | None = Field(default=None, description="Certificates (PEM) by which Kafka is recognised.")
+    kafka_certificate_file: Path | None = Field(
+        default=None, description="Our certificate (PEM), where Kafka asks for one."
+    )
+    kafka_key_file: Path | None = Field(default=None, description="The key (PEM) of our certificate.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How to log in to Kafka."
+    )
+    kafka_username: str | None = Field(default=None, description="Whom to log in to Kafka as.")
+    kafka_password: SecretStr | None = Field(default=None, description="With which password.")
 
     idempotency_days: int = Field(
         default=30, ge=1, description="How long the answer to a request with an Idempotency-Key is kept [days]."

@@ -81,4 +81,4 @@ def runtimes(database: NewDatabase) -> Iterator[NewRuntimes]:
     for runtime in made:
         runtime.engine.dispose()
         for log in runtime.logs.values():
-            log._engine.dispose()  # type: ignore[attr-defined]
+            log.engine.dispose()

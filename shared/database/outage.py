@@ -1,4 +1,4 @@
-"""Whether the database was away or busy, or whether it refused what it was given."""
+"""Whether the database or Kafka was away or busy, or whether it refused what it was given."""
 
 import psycopg
 from sqlalchemy import exc
@@ -13,6 +13,8 @@ def is_outage(error: BaseException) -> bool:
     The driver calls more an operational error than that: an index row too large, for one, stays too large.
     """
     if isinstance(error, exc.TimeoutError | ConnectionError) or getattr(error, "connection_invalidated", False):
+        return True
+    if type(error).__module__ == "kafka.errors":  # raised by the client alone, never by a handler
         return True
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):

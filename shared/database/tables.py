@@ -38,6 +38,7 @@ def _log_tables(metadata: MetaData) -> None:
     Table(
         "partition", metadata,
         Column("topic", Text), Column("partition", Integer), Column("next_pos", BigInteger, nullable=False),
+        Column("of", Integer, nullable=False, server_default="1"),  # how many the topic has: a change of it moves keys
         PrimaryKeyConstraint("topic", "partition"), schema=LOG_SCHEMA,
     )  # fmt: skip
     Table(
@@ -45,8 +46,14 @@ def _log_tables(metadata: MetaData) -> None:
         Column("topic", Text), Column("partition", Integer), Column("pos", BigInteger),
         Column("key", Text, nullable=False), Column("type", Text, nullable=False),
         Column("company", Text, nullable=False), Column("data", Text, nullable=False),
-        Column("traceparent", Text), _now(),
+        Column("traceparent", Text), _now(), Column("copies", Integer, nullable=False, server_default="1"),
         PrimaryKeyConstraint("topic", "partition", "pos"), schema=LOG_SCHEMA,
+    )  # fmt: skip
+    # How far this log has been copied to Kafka.
+    Table(
+        "forward", metadata,
+        Column("topic", Text), Column("partition", Integer), Column("next_pos", BigInteger, nullable=False),
+        PrimaryKeyConstraint("topic", "partition"), schema=LOG_SCHEMA,
     )  # fmt: skip
 
 
@@ -55,23 +62,26 @@ def _reader_tables(metadata: MetaData) -> None:
         "position", metadata,
         Column("topic", Text), Column("partition", Integer),
         Column("epoch", Text, nullable=False), Column("next_pos", BigInteger, nullable=False),
+        Column("kafka_offset", BigInteger),
         PrimaryKeyConstraint("topic", "partition"), schema=LOG_SCHEMA,
     )  # fmt: skip
     Table(
         "lease", metadata,
-        Column("topic", Text), Column("partition", Integer),
+        Column("part", Text, server_default="read"), Column("topic", Text), Column("partition", Integer),
         Column("owner", Text), Column("backend_pid", Integer), Column("backend_start", DateTime(timezone=True)),
         Column("until", DateTime(timezone=True)),
-        PrimaryKeyConstraint("topic", "partition"), schema=LOG_SCHEMA,
+        PrimaryKeyConstraint("part", "topic", "partition"), schema=LOG_SCHEMA,
     )  # fmt: skip
     Table(
         "worker", metadata,
-        Column("owner", Text, primary_key=True), Column("until", DateTime(timezone=True), nullable=False),
+        Column("owner", Text, primary_key=True), Column("part", Text, nullable=False, server_default="read"),
+        Column("until", DateTime(timezone=True), nullable=False),
         schema=LOG_SCHEMA,
     )  # fmt: skip
     Table(
         "arrival", metadata,
         Column("tick", Text), Column("topic", Text), Column("partition", Integer),
+        Column("copies", Integer, nullable=False, server_default="1"),
         PrimaryKeyConstraint("tick", "topic", "partition"), schema=LOG_SCHEMA,
     )  # fmt: skip
     Table("tick_done", metadata, Column("tick", Text, primary_key=True), _now(), schema=LOG_SCHEMA)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -28,11 +29,13 @@ class UnitOfWork:
     """A transaction, the events it will publish, and what it has marked for recomputation.
 
     `state` is scratch space for the service's handlers; `actor` is who acts: a person, a source, or the service.
+    `accepted_at` is set where an accepted command is applied again: what it publishes is recorded with that time.
     """
 
     def __init__(self, connection: Connection, service: Service, actor: str, traceparent: str | None) -> None:
         self.connection, self.service, self.actor, self.traceparent = connection, service, actor, traceparent
         self.state: dict[str, Any] = {}
+        self.accepted_at: datetime | None = None
         self.outgoing: list[Outgoing] = []
         self.appended: list[Appended] = []
         self._changes: dict[str, int] = {}
@@ -75,16 +78,18 @@ class UnitOfWork:
 
     def publish(self, event: Contract, *, company: str, key: str) -> None:
         """Keeps an event to be appended to the service's own log just before COMMIT."""
-        self.outgoing.append(Outgoing(event.TOPIC, key, event.TYPE, company, event.model_dump_json(), self.traceparent))
+        self.publish_raw(type(event), event.model_dump_json(), company=company, key=key)
 
     def publish_raw(self, kind: type[Contract], data: str, *, company: str, key: str) -> None:
         """The same for a payload that is already JSON."""
-        self.outgoing.append(Outgoing(kind.TOPIC, key, kind.TYPE, company, data, self.traceparent))
+        self._say(kind.TOPIC, key, kind.TYPE, company, data)
 
     def publish_everywhere(self, event: Contract, *, company: str, topic: str) -> None:
         """The same on every partition of a topic."""
-        data = event.model_dump_json()
-        self.outgoing.append(Outgoing(topic, None, event.TYPE, company, data, self.traceparent))
+        self._say(topic, None, event.TYPE, company, event.model_dump_json())
+
+    def _say(self, topic: str, key: str | None, kind: str, company: str, data: str) -> None:
+        self.outgoing.append(Outgoing(topic, key, kind, company, data, self.traceparent, self.accepted_at))
 
     def finish(self) -> None:
         """Recomputes what was marked and appends the events; the last thing before COMMIT."""

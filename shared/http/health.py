@@ -14,11 +14,17 @@ from starlette.routing import Route
 
 from shared.http.observe import ROUTE
 from shared.http.problems import problem
+from shared.log.position import Position
 from shared.service import Runtime
 from shared.telemetry import Telemetry
 
 ANSWER_WITHIN = 2  # [s]
 Answer = Callable[[Request], Awaitable[Response]]
+_OUTBOX_AGE = text(
+    "SELECT coalesce(extract(epoch FROM now() - min(r.recorded_at)), 0) FROM log.partition p "
+    "LEFT JOIN log.forward f USING (topic, partition) "
+    "JOIN log.record r ON (r.topic, r.partition, r.pos) = (p.topic, p.partition, coalesce(f.next_pos, 0))"
+)
 
 
 @dataclass
@@ -90,10 +96,13 @@ def _observe_readers(runtime: Runtime, telemetry: Telemetry) -> None:
     name = runtime.service.name
     with suppress(SQLAlchemyError):
         with runtime.engine.connect() as connection:
+            if runtime.settings.kafka_bootstrap:
+                telemetry.outbox_age.labels(name).set(connection.execute(_OUTBOX_AGE).scalar_one())
             telemetry.parked.labels(name).set(connection.execute(text("SELECT count(*) FROM log.parked")).scalar_one())
-            rows = connection.execute(text("SELECT topic, partition, next_pos FROM log.position"))
-            stands = {(row.topic, row.partition): row.next_pos for row in rows}
+            rows = connection.execute(text("SELECT topic, partition, epoch, next_pos, kafka_offset FROM log.position"))
+            stands = {(row[0], row[1]): Position(*row[2:]) for row in rows}
         for topic in runtime.service.inputs:
-            for (_, partition), end in runtime.log_of(topic).ends([topic]).items():
-                lag = end - stands.get((topic, partition), 0)
+            log = runtime.log_of(topic)
+            places = [(topic, partition) for partition in range(log.partitions(topic))]
+            for (_, partition), lag in log.lag({place: stands.get(place) for place in places}).items():
                 telemetry.reader_lag.labels(name, topic, str(partition)).set(lag)

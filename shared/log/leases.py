@@ -1,29 +1,35 @@
 """Ownership of partitions is a lease in the reader's database, on every kind of log."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 from sqlalchemy import Connection, text
 
+from shared.log import Place
 from shared.service import Runtime
 
 log = structlog.get_logger(__name__)
-Place = tuple[str, int]
 
-_CREATE = text("INSERT INTO log.lease (topic, partition) VALUES (:topic, :partition) ON CONFLICT DO NOTHING")
+READ, FORWARD = "read", "forward"
+"""The part a lease gives: to apply the records of a partition, or to copy a partition of the own log to Kafka."""
+
+_CREATE = text(
+    "INSERT INTO log.lease (part, topic, partition) VALUES (:part, :topic, :partition) ON CONFLICT DO NOTHING"
+)
 _SEEN = text(
-    "INSERT INTO log.worker (owner, until) VALUES (:owner, now() + make_interval(secs => :lease)) "
+    "INSERT INTO log.worker (owner, part, until) VALUES (:owner, :part, now() + make_interval(secs => :lease)) "
     "ON CONFLICT (owner) DO UPDATE SET until = excluded.until"
 )
 _RENEW = text(
     "UPDATE log.lease SET until = now() + make_interval(secs => :lease) WHERE owner = :owner RETURNING topic, partition"
 )
-_ALIVE = text("SELECT count(*) FROM log.worker WHERE until > now()")
+_ALIVE = text("SELECT count(*) FROM log.worker WHERE part = :part AND until > now()")
 _FREE = text(
     "SELECT topic, partition, owner, backend_pid, backend_start FROM log.lease "
-    "WHERE owner IS NULL OR until < now() ORDER BY topic, partition LIMIT :wanted FOR UPDATE SKIP LOCKED"
+    "WHERE part = :part AND (owner IS NULL OR until < now()) "
+    "ORDER BY topic, partition LIMIT :wanted FOR UPDATE SKIP LOCKED"
 )
 # The start time tells a backend from a later one with the same number.
 _TERMINATE = text(
@@ -31,16 +37,24 @@ _TERMINATE = text(
 )
 _TAKE = text(
     "UPDATE log.lease SET owner = :owner, backend_pid = :pid, backend_start = :start, "
-    "until = now() + make_interval(secs => :lease) WHERE topic = :topic AND partition = :partition"
+    "until = now() + make_interval(secs => :lease) WHERE part = :part AND topic = :topic AND partition = :partition"
 )
-_RELEASE = text("UPDATE log.lease SET owner = NULL WHERE topic = :topic AND partition = :partition AND owner = :owner")
+_RELEASE = text(
+    "UPDATE log.lease SET owner = NULL "
+    "WHERE part = :part AND topic = :topic AND partition = :partition AND owner = :owner"
+)
 
 
 class Leases:
-    """The partitions one worker owns. A thread of its own renews them while a long batch is under way."""
+    """The partitions one worker or forwarder owns. A thread of its own renews them while a long batch is under way.
 
-    def __init__(self, runtime: Runtime, owner: str) -> None:
-        self.runtime, self.owner = runtime, owner
+    Args:
+        part: `READ` or `FORWARD`.
+        places: what there is to own, asked at every renewal.
+    """
+
+    def __init__(self, runtime: Runtime, owner: str, part: str, places: Callable[[], Sequence[Place]]) -> None:
+        self.runtime, self.owner, self.part, self._places = runtime, owner, part, places
         self._owned: frozenset[Place] = frozenset()
         self._surplus = 0
         self._backend: tuple[int, object] = (0, None)
@@ -91,25 +105,23 @@ class Leases:
         places = self._places()
         with self.runtime.engine.connect() as connection:
             with connection.begin():
-                params = {"owner": self.owner, "lease": self.runtime.settings.lease_seconds}
+                params = {"owner": self.owner, "part": self.part, "lease": self.runtime.settings.lease_seconds}
                 connection.execute(_SEEN, params)
                 mine = {(row.topic, row.partition) for row in connection.execute(_RENEW, params)}
-                alive = connection.execute(_ALIVE).scalar_one()
+                alive = connection.execute(_ALIVE, params).scalar_one()
                 fair = -(-len(places) // alive)
                 if len(mine) < fair:
                     if places:
-                        connection.execute(_CREATE, [{"topic": t, "partition": p} for t, p in places])
+                        connection.execute(
+                            _CREATE, [{"part": self.part, "topic": t, "partition": p} for t, p in places]
+                        )
                     mine |= self._take(connection, fair - len(mine))
             self._surplus = len(mine) - fair
             self._owned = frozenset(mine)
 
-    def _places(self) -> list[Place]:
-        topics = self.runtime.service.inputs
-        return [(t, p) for t in topics for p in range(self.runtime.log_of(t).partitions(t))]
-
     def _take(self, connection: Connection, wanted: int) -> set[Place]:
         taken = set()
-        for row in connection.execute(_FREE, {"wanted": wanted}).fetchall():
+        for row in connection.execute(_FREE, {"part": self.part, "wanted": wanted}).fetchall():
             if row.owner is not None:
                 # A stopped process keeps its row locks, and no timeout frees one stopped in the middle of a COPY. The
                 # backend belongs to the login, not to the role that was taken for work.
@@ -117,15 +129,16 @@ class Leases:
                 connection.execute(_TERMINATE, {"pid": row.backend_pid, "start": row.backend_start})
                 log.warning("took over from a worker that went silent", topic=row.topic, partition=row.partition)
             pid, start = self._backend
-            params = {"owner": self.owner, "pid": pid, "start": start, "topic": row.topic, "partition": row.partition}
-            connection.execute(_TAKE, params | {"lease": self.runtime.settings.lease_seconds})
+            params = {"owner": self.owner, "pid": pid, "start": start, "lease": self.runtime.settings.lease_seconds}
+            connection.execute(_TAKE, params | {"part": self.part, "topic": row.topic, "partition": row.partition})
             taken.add((row.topic, row.partition))
         return taken
 
     def _give_back(self, places: list[Place]) -> None:
         with self.runtime.engine.begin() as connection:
             for topic, partition in places:
-                connection.execute(_RELEASE, {"topic": topic, "partition": partition, "owner": self.owner})
+                place = {"part": self.part, "topic": topic, "partition": partition}
+                connection.execute(_RELEASE, place | {"owner": self.owner})
         self._owned -= set(places)
 
     def _leave(self) -> None:

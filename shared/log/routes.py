@@ -1,17 +1,14 @@
 """Routes every service has: where its log ends, where its readers stand, and what is parked."""
 
-from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, Field
 
 from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
-from shared.log import Record
-from shared.log.parking import StillBroken, get_parked, list_parked, take_key
-from shared.log.worker import handle, types_of
+from shared.log.parking import get_parked, list_parked
+from shared.log.repair import resolve
 
 OPERATORS = ("admin",)
 
@@ -85,7 +82,8 @@ def log_router() -> Router:
         ends = context.uow.rows("SELECT topic, partition, next_pos FROM log.partition ORDER BY topic, partition")
         readers = context.uow.rows(
             "SELECT p.topic, p.partition, p.next_pos, CASE WHEN l.until > now() THEN l.owner END AS owner "
-            "FROM log.position p LEFT JOIN log.lease l USING (topic, partition) ORDER BY p.topic, p.partition"
+            "FROM log.position p LEFT JOIN log.lease l "
+            "ON l.part = 'read' AND (l.topic, l.partition) = (p.topic, p.partition) ORDER BY p.topic, p.partition"
         )
         begun = {row.topic for row in readers}
         # A topic not yet begun stands at 0, so that nobody takes its reader for one that is done.
@@ -120,36 +118,12 @@ def log_router() -> Router:
         """Applies it and those of its key behind it, in order, in one transaction: all or none."""
         context.require(*OPERATORS)
         parked = get_parked(context.uow, context.company, topic, partition, pos)
-        records = take_key(context.uow, topic, partition, context.company, parked.key)
-        if repair.data is not None:
-            records = [_repaired(record, repair.data) if record.pos == pos else record for record in records]
-        apply_parked(context.uow, records)
-        return Retried(applied=len(records))
+        return Retried(applied=resolve(context.uow, context.company, parked, discarded=False, data=repair.data))
 
     @router.delete(place, operation_id="discardParked", summary="Discard a parked record for good", status_code=204)
     def discard_parked_record(context: Context, topic: str, partition: int, pos: int) -> None:
         context.require(*OPERATORS)
-        get_parked(context.uow, context.company, topic, partition, pos)
-        context.uow.run(
-            "DELETE FROM log.parked WHERE topic = :topic AND partition = :partition AND pos = :pos",
-            topic=topic, partition=partition, pos=pos,
-        )  # fmt: skip
+        parked = get_parked(context.uow, context.company, topic, partition, pos)
+        resolve(context.uow, context.company, parked, discarded=True)
 
     return router
-
-
-def apply_parked(uow: Any, records: list[Record]) -> None:
-    """Handles records that were parked. Raises `StillBroken` where one fails again."""
-    kinds = types_of(uow.service)
-    for record in records:
-        try:
-            handle(uow, kinds, [record])
-        except Exception as error:
-            raise StillBroken(
-                f"Record {record.topic}/{record.partition}/{record.pos} failed again: {type(error).__name__}: {error}",
-                remedy="Repair its payload or the code, then retry; nothing was applied.",
-            ) from error
-
-
-def _repaired(record: Record, data: str) -> Record:
-    return replace(record, data=data)

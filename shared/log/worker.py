@@ -1,13 +1,11 @@
 """Workers: they own partitions by lease and apply records in order, in batches, exactly once in effect."""
 
-import select
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import structlog
@@ -18,15 +16,15 @@ from shared.contracts.base import Configuration, Contract, Tick
 from shared.database.outage import is_outage
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.http.idempotency import forget_before
-from shared.log import Record
-from shared.log.leases import Leases
+from shared.log import Feed, Place, Record
+from shared.log.leases import READ, Leases
 from shared.log.parking import park, parked_keys, refuse_when_too_many
 from shared.log.position import LostOwnership, Position, ReaderFault, claim, move
+from shared.log.postgres import PostgresFeed, PostgresLog
 from shared.service import Received, Runtime, Service
 from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
-Place = tuple[str, int]
 
 
 def types_of(service: Service) -> dict[str, type[Contract]]:
@@ -62,15 +60,22 @@ def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequen
             uow.service.handlers[kind](uow, events)
 
 
+def open_feed(runtime: Runtime) -> Feed:
+    """What a worker of this service reads from."""
+    if runtime.feed:
+        return runtime.feed()
+    owners = sorted({topic.split(".", 1)[0] for topic in runtime.service.inputs})
+    return PostgresFeed({owner: cast(PostgresLog, runtime.logs[owner]) for owner in owners})
+
+
 class Worker:
     """Applies the records of the partitions it owns. One thread; `run` returns when `stop` is set."""
 
     def __init__(self, runtime: Runtime, stop: threading.Event, telemetry: Telemetry | None = None) -> None:
         self.runtime, self.stop, self.telemetry = runtime, stop, telemetry or Telemetry()
         self.kinds = types_of(runtime.service)
-        self.leases = Leases(runtime, uuid4().hex)
+        self.leases = Leases(runtime, uuid4().hex, READ, self._places)
         self.positions: dict[Place, Position] = {}
-        self._connection: Connection | None = None
 
     def run(self) -> None:
         """Works until stopped. Outages are waited out; nothing is parked and nothing lost by them."""
@@ -78,7 +83,6 @@ class Worker:
         while not self.stop.is_set():
             try:
                 with self.runtime.engine.connect() as connection:
-                    self._connection = connection
                     self.leases.begin(connection)
                     pause = 0.1
                     self._work(connection)
@@ -96,8 +100,12 @@ class Worker:
     def _name(self) -> str:
         return self.runtime.service.name
 
+    def _places(self) -> list[Place]:
+        topics = self.runtime.service.inputs
+        return [(t, p) for t in topics for p in range(self.runtime.log_of(t).partitions(t))]
+
     def _work(self, connection: Connection) -> None:
-        subscriptions = [log_.listen() for log_ in self._logs()]
+        feed = open_feed(self.runtime)
         try:
             with self.leases.kept(connection):
                 tidy_at = 0.0
@@ -105,56 +113,36 @@ class Worker:
                     if time.monotonic() >= tidy_at:
                         tidy_at = time.monotonic() + 3600
                         self._forget_old_answers(connection)
-                    # Drained before reading: what arrives while reading wakes the next wait.
-                    for subscription in subscriptions:
-                        subscription.drain()
-                    if not self.round(connection):
-                        with suppress(InterruptedError):
-                            select.select(subscriptions, [], [], self.runtime.settings.poll_seconds)
+                    if not self.round(connection, feed):
+                        feed.wait(self.runtime.settings.poll_seconds)
         finally:
-            for subscription in subscriptions:
-                subscription.close()
+            feed.close()
 
     def _forget_old_answers(self, connection: Connection) -> None:
         oldest = datetime.now(UTC) - timedelta(days=self.runtime.settings.idempotency_days)
         with unit_of_work(self.runtime, actor=self._name, connection=connection) as uow:
             forget_before(uow, oldest)
 
-    def _logs(self) -> list[Any]:
-        owners = sorted({topic.split(".", 1)[0] for topic in self.runtime.service.inputs})
-        return [self.runtime.logs[owner] for owner in owners]
-
-    def round(self, connection: Connection) -> bool:
+    def round(self, connection: Connection, feed: Feed) -> bool:
         """One step on each owned partition; whether any of them got anywhere."""
         owned = self.leases.owned()
         for place in self.positions.keys() - owned:
             del self.positions[place]
-        progressed, ends = False, self._ends(owned)
-        for place in sorted(owned):
+        for place in owned - self.positions.keys():
+            with connection.begin():
+                self.positions[place] = claim(connection, *place, self.runtime.log_of(place[0]).epoch())
+        progressed = False
+        for place in sorted(feed.waiting(self.positions)):
             if self.stop.is_set():
                 break
-            if place in self.positions and ends.get(place, 0) <= self.positions[place].next_pos:
-                continue
-            progressed = self._step(connection, place) or progressed
+            progressed = self.step(connection, feed, place) or progressed
         return progressed
 
-    def _ends(self, owned: frozenset[Place]) -> dict[Place, int]:
-        """Where the logs end: one question to each owner tells which of many partitions have something new."""
-        topics = sorted({topic for topic, _ in owned})
-        by_owner = groupby(topics, key=lambda topic: topic.split(".", 1)[0])
-        return {place: end for owner, mine in by_owner for place, end in self.runtime.logs[owner].ends([*mine]).items()}
-
-    def _step(self, connection: Connection, place: Place) -> bool:
-        topic, partition = place
+    def step(self, connection: Connection, feed: Feed, place: Place) -> bool:
+        """Applies the next records of one partition in a transaction; whether it got anywhere."""
         try:
-            log_ = self.runtime.log_of(topic)
-            if place not in self.positions:
-                with connection.begin():
-                    self.positions[place] = claim(connection, topic, partition, log_.epoch())
-            records = log_.read(topic, partition, self.positions[place].next_pos, self.runtime.settings.batch_size)
-            if not records:
-                return False
-            return self._apply_up_to_tick(connection, place, records)
+            records = feed.read(place, self.positions[place], self.runtime.settings.batch_size)
+            return self._apply_up_to_tick(connection, place, records) if records else False
         except LostOwnership:
             # Neither done nor failed: somebody else moved on. What was read is stale, so it is read again.
             self.positions.pop(place, None)
@@ -236,12 +224,16 @@ class Worker:
         tick = Tick.model_validate_json(record.data)
         with unit_of_work(self.runtime, actor=self._name, traceparent=record.traceparent, connection=connection) as uow:
             arrived = uow.run(
-                "INSERT INTO log.arrival (tick, topic, partition) VALUES (:tick, :topic, :partition) "
+                "INSERT INTO log.arrival (tick, topic, partition, copies) VALUES (:tick, :topic, :partition, :copies) "
                 "ON CONFLICT DO NOTHING",
-                tick=tick.id, topic=place[0], partition=place[1],
+                tick=tick.id, topic=place[0], partition=place[1], copies=record.copies,
             )  # fmt: skip
-            count = uow.value("SELECT count(*) FROM log.arrival WHERE tick = :tick", tick=tick.id)
-            together = count == sum(self.runtime.log_of(topic).partitions(topic) for topic in service.tick_inputs)
+            # Where a topic got partitions since, a tick from before stands on fewer of them than there are now.
+            complete = uow.rows(
+                "SELECT topic FROM log.arrival WHERE tick = :tick GROUP BY topic HAVING count(*) = min(copies)",
+                tick=tick.id,
+            )
+            together = {row.topic for row in complete} >= set(service.tick_inputs)
             if together:
                 move(uow, place, old, old.after([record]), self.leases.owner)
                 if uow.run("INSERT INTO log.tick_done (tick) VALUES (:tick) ON CONFLICT DO NOTHING", tick=tick.id):

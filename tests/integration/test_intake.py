@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import threading
+from contextlib import closing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -25,7 +26,7 @@ from shared.database.unit_of_work import unit_of_work
 from shared.http.application import create_app
 from shared.identity import Identity, JwksFile, LocalIssuer
 from shared.log import Record
-from shared.log.worker import Worker, handle, types_of
+from shared.log.worker import Worker, handle, open_feed, types_of
 from shared.service import Runtime
 
 BATCH = "application/cloudevents-batch+json"
@@ -95,10 +96,10 @@ class House:
     def work(self) -> None:
         """Lets a worker do all there is to do in the service's own topics."""
         worker = Worker(self.runtime, threading.Event())
-        with self.runtime.engine.connect() as connection:
+        with closing(open_feed(self.runtime)) as feed, self.runtime.engine.connect() as connection:
             worker.leases.begin(connection)
             with worker.leases.kept(connection):
-                while worker.round(connection):
+                while worker.round(connection, feed):
                     pass
 
     def event(self, id: str) -> Any:

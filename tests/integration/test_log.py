@@ -19,7 +19,7 @@ from shared.database.tables import platform_tables
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.log.parking import StillBroken, take_key
 from shared.log.postgres import PostgresLog, create_topics
-from shared.log.routes import apply_parked
+from shared.log.repair import apply_parked
 from shared.log.worker import Worker
 from shared.service import Received, Runtime, Service
 from shared.settings import Settings
@@ -185,7 +185,7 @@ def test_positions_are_gapless_when_writers_race_and_roll_back(toy: Toy) -> None
     log = toy.speaker.logs["toy"]
     total = 0
     for (topic, partition), end in log.ends(["toy.words"]).items():
-        assert [record.pos for record in log.read(topic, partition, 0, 1000)] == list(range(end))
+        assert [record.pos for record in log.read((topic, partition), 0, 1000)] == list(range(end))
         total += end
     assert total == 6 * 13
 

@@ -538,7 +538,7 @@ def shared_runtime(request: pytest.FixtureRequest, postgres_url: str, template: 
         create_topics(built.engine, built.service, 2)
         yield built
         built.engine.dispose()
-        built.logs["metrics"]._engine.dispose()  # type: ignore[attr-defined]
+        built.logs["metrics"].engine.dispose()
         administrator.execute(b"DROP DATABASE orders_metrics WITH (FORCE)")
 
 
