@@ -1,0 +1,94 @@
+"""Stories played plainly, one act after the other, end in the numbers of the oracle; and the oracle notices what does
+not."""
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from services.client import ApiProblem, ValueLoopClient
+from shared.settings import Settings as ServiceSettings
+from shared.telemetry import configure_logging
+from tests.acceptance.conftest import Installation, running
+from tests.simulation.actual import actual
+from tests.simulation.oracle import Numbers, differences, expected
+from tests.simulation.story import Act, Configure, Decide, Push, Settle, Tick, story
+
+SEEDS = range(6)
+LENGTH = 90
+
+
+@pytest.fixture(scope="module")
+def plainly(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    settings = ServiceSettings(
+        data_directory=tmp_path_factory.mktemp("oracle"), settable_clock=True, partitions=2, poll_seconds=0.2,
+        log_level="warning",
+    )  # fmt: skip
+    configure_logging(settings.log_level, json=False)
+    with running(settings, postgres_url) as made:
+        yield made
+
+
+def played(installation: Installation, acts: Sequence[Act]) -> tuple[list[Act], Numbers]:
+    """The acts that were accepted, and what the services then say."""
+    companies = {act.company for act in acts if not isinstance(act, Settle)}
+    clients = {company: installation.company(company).client for company in companies}
+    accepted = [act for act in acts if _accepted(clients, act)]
+    for client in clients.values():
+        client.wait_until_settled()
+    return accepted, actual(clients)
+
+
+def _accepted(clients: dict[str, ValueLoopClient], act: Act) -> bool:
+    if isinstance(act, Settle):
+        next(iter(clients.values())).wait_until_settled()
+        return True
+    client = clients[act.company]
+    try:
+        match act:
+            case Configure():
+                client.put(f"/{act.service}/v1/{act.path}", dict(act.body))
+            case Push():
+                client.push(list(act.events))
+            case Tick():
+                client.post("/metrics/v1/ticks", {"at": act.at})
+            case Decide():
+                open_ones = client.items("/reviews/v1/cases", goal=act.goal, period=act.period)
+                case = next((case for case in open_ones if case["status"] != "closed"), None)
+                if case is None:
+                    return False
+                client.post(f"/reviews/v1/cases/{case['id']}/{act.what}", dict(act.body))
+    except ApiProblem as problem:
+        assert problem.status in (404, 409, 422), problem.document
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_story_ends_in_the_numbers_of_the_oracle(plainly: Installation, seed: int) -> None:
+    accepted, found = played(plainly, story(seed, LENGTH))
+    assert differences(expected(accepted), found) == []
+    assert found.readings and found.scores and found.accruals
+
+
+def test_one_amount_that_differs_is_named(plainly: Installation) -> None:
+    accepted, found = played(plainly, story(1000, LENGTH))
+    pushes = [number for number, act in enumerate(accepted) if isinstance(act, Push)]
+    lines = {line for n in pushes for line in differences(expected([*accepted[:n], *accepted[n + 1 :]]), found)}
+    assert any(line.startswith("reading sim1000a/") and ": oracle " in line for line in lines), lines
+
+
+def test_the_oracle_shares_no_code_with_the_services() -> None:
+    here, reached, waiting = Path(__file__).parent, set[str](), ["oracle"]
+    while waiting:
+        if (name := waiting.pop()) not in reached:
+            reached.add(name)
+            for node in ast.walk(ast.parse((here / f"{name}.py").read_text())):
+                found = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                found += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                assert not [each for each in found if each.split(".")[0] in ("services", "shared")], (name, found)
+                waiting += [each.split(".")[2] for each in found if each.startswith("tests.simulation.")]
+                if isinstance(node, ast.ImportFrom) and node.module == "tests.simulation":
+                    waiting += [alias.name for alias in node.names]
+    assert reached >= {"oracle", "acts", "cases", "dates", "expressions", "figures", "judged", "observed", "paid"}
