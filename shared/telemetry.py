@@ -28,6 +28,9 @@ class Telemetry:
         )
         self.reader_lag = self._gauge("valueloop_reader_lag", "Records a reader has still to handle.", reader)
         self.parked = self._gauge("valueloop_parked", "Records set aside until an operator decides.", ("service",))
+        self.ready = self._gauge(
+            "valueloop_ready", "1 where the service's database answered at the scrape, else 0.", ("service",)
+        )
         self.outbox_age = self._gauge(
             "valueloop_outbox_age_seconds", "Age of the oldest record not yet copied to Kafka [s].", ("service",)
         )
