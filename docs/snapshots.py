@@ -1,7 +1,8 @@
-"""Payloads of version 1 as they were promised, kept in `tests/contracts/v1`, and what a change to one breaks.
+"""Events of version 1 as they were promised, kept in `tests/contracts/v1`, and what a change to one breaks.
 
 A reader of an old record, and a reader elsewhere of a new one, both rely on them. So members may be added where they
-may be left out; anything else is a `v2` beside the `v1`.
+may be left out; anything else is a `v2` beside the `v1`. Topic and key are promised with the payload: readers subscribe
+to the one, and the other is what keeps order. A default is what old records without the member mean.
 """
 
 import json
@@ -11,19 +12,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from shared.contracts.base import Contract
+from shared.contracts.catalogue import key_of
+
 KEPT = Path(__file__).parents[1] / "tests" / "contracts" / "v1"
-_WORDS = ("title", "description", "examples", "default")  # say nothing about what is valid
+_WORDS = ("title", "description", "examples")  # say nothing about what is valid
+
+_DEEPER = {"properties", "required", "items"}  # looked into, or judged by themselves
 
 
 class BreaksPromise(Exception):
-    """A payload of version 1 was changed in a way that its readers cannot take."""
+    """An event of version 1 was changed in a way that its readers cannot take."""
 
 
 def promised(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of a payload without its words, its parts written in place."""
+    """Topic, key, and the payload's JSON Schema without its words, its parts written in place."""
     schema = model.model_json_schema()
     plain: dict[str, Any] = _plain(schema, schema.get("$defs", {}))
-    return plain
+    place = {"topic": model.TOPIC, "key": key_of(model)} if issubclass(model, Contract) else {}
+    return place | plain
 
 
 def _plain(schema: Any, parts: Mapping[str, Any]) -> Any:
@@ -49,20 +56,19 @@ def broken(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> I
         yield f"`{dot}{name}` was removed or renamed"
     for name in sorted(set(new.get("required", ())) - set(old.get("required", ()))):
         yield f"`{dot}{name}` is newly required"
+    for name in sorted(now.keys() & set(old.get("required", ())) - set(new.get("required", ()))):
+        yield f"`{dot}{name}` was always there and may now be left out"
     for name in before.keys() & now.keys():
         yield from broken(before[name], now[name], f"{dot}{name}")
     if "items" in old and "items" in new:
         yield from broken(old["items"], new["items"], f"{where}[]")
     choices = [schema.get("anyOf", []) for schema in (old, new)]
-    if choices[0] and len(choices[0]) == len(choices[1]):
-        for one, other in zip(*choices, strict=True):
-            yield from broken(one, other, where)
-    elif _own(old) != _own(new):
-        yield f"`{where or 'payload'}` had the type {_json(_own(old))} and has {_json(_own(new))}"
-
-
-def _own(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key not in ("properties", "required", "items")}
+    alike = len(choices[0]) == len(choices[1])
+    for one, other in zip(*choices, strict=True) if alike else ():
+        yield from broken(one, other, where)
+    for word in sorted((old.keys() | new.keys()) - _DEEPER - ({"anyOf"} if alike else set())):
+        if old.get(word) != new.get(word):
+            yield f"`{where or 'event'}` had the {word} {_json(old.get(word))} and has {_json(new.get(word))}"
 
 
 def _json(value: object) -> str:

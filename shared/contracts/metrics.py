@@ -4,9 +4,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from shared.contracts.base import Citation, Code, Configuration, Contract, MetricCode, PeriodLabel, Policy, Subject
+from shared.contracts.intake import CloudEvent
 from shared.numbers import DecimalString
 
 Expression = Annotated[
@@ -173,10 +174,12 @@ class MetricsPolicy(Policy):
     KIND, OWNER = "metrics-policies", "metrics"
 
 
-class EventAccepted(Contract):
+class EventAccepted(CloudEvent, Contract):
     """A source event was accepted. The payload is the CloudEvent itself, structured. Key: source and subject."""
 
+    model_config = ConfigDict(extra="allow")
     TYPE, TOPIC = "valueloop.metrics.event-accepted.v1", "metrics.source-events"
+    time: AwareDatetime = Field(description="When it happened; the accept time where `timeaccepted` is true.")
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **_: Any) -> Any:

@@ -1,7 +1,8 @@
 """The web application: a FastAPI application per service, mounted at its name, alone or beside the others."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from shared.http import problems
+from shared.http.asyncapi import asyncapi
 from shared.http.documentation import document, operation_id
 from shared.http.health import Readiness, health_routes
 from shared.http.limits import BodyLimit, RateLimit
@@ -22,13 +24,13 @@ from shared.http.observe import ROUTE, LastResort, Observe
 from shared.http.routing import Wiring
 from shared.identity import Identity
 from shared.log.routes import log_router
-from shared.service import Runtime
+from shared.service import Runtime, Service
 from shared.settings import Settings
 from shared.telemetry import Telemetry
 
 TRANSACTIONS = 32  # under way in one process; fewer than the 40 worker threads, see `Wiring`
 TRANSACTIONS_PER_SERVICE = 10  # as many as the engine has connections
-_ENTRIES = {"api": "v1", "docs": "docs", "openapi": "openapi.json", "ready": "readyz"}
+_ENTRIES = {"api": "v1", "docs": "docs", "openapi": "openapi.json", "asyncapi": "asyncapi.json", "ready": "readyz"}
 
 
 def create_app(runtimes: Mapping[str, Runtime], settings: Settings, identity: Identity) -> Starlette:
@@ -46,6 +48,7 @@ def create_app(runtimes: Mapping[str, Runtime], settings: Settings, identity: Id
     app = Starlette(
         routes=[
             Route("/", _index(list(services))),
+            _asyncapi(runtimes, settings, "root"),
             *health_routes(runtimes, readiness, telemetry, "root"),
             *(Mount(f"/{name}", app=service) for name, service in services.items()),
         ],
@@ -89,6 +92,7 @@ def create_service_app(
     rate, slots = RateLimit(settings.rate_limit), CapacityLimiter(transactions)
     app.state.wiring = Wiring(runtime, settings, identity, rate, slots)
     app.router.routes.extend(health_routes({name: runtime}, readiness, telemetry, name))
+    app.router.routes.append(_asyncapi({name: runtime}, settings, name))
     for router in (log_router(), *runtime.service.routers):
         app.include_router(router, prefix="/v1")
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
@@ -100,10 +104,25 @@ def _index(names: list[str]) -> Any:
 
     async def index(request: Request) -> Response:
         request.scope[ROUTE] = ("root", "/")
-        health = {"live": "/livez", "ready": "/readyz", "metrics": "/metrics"}
-        return JSONResponse({"name": "ValueLoop", "version": _version(), "services": services, **health})
+        root = {"asyncapi": "/asyncapi.json", "live": "/livez", "ready": "/readyz", "metrics": "/metrics"}
+        return JSONResponse({"name": "ValueLoop", "version": _version(), "services": services, **root})
 
     return index
+
+
+def asyncapi_of(services: Sequence[Service], settings: Settings) -> dict[str, Any]:
+    """The AsyncAPI document of services, with the version that runs."""
+    return asyncapi(services, settings, _version())
+
+
+def _asyncapi(runtimes: Mapping[str, Runtime], settings: Settings, service: str) -> Route:
+    made = cache(lambda: JSONResponse(asyncapi_of([each.service for each in runtimes.values()], settings)).body)
+
+    async def answer(request: Request) -> Response:
+        request.scope[ROUTE] = (service, "/asyncapi.json" if service == "root" else f"/{service}/asyncapi.json")
+        return Response(made(), media_type="application/json")
+
+    return Route("/asyncapi.json", answer)
 
 
 def _lifespan(runtimes: Mapping[str, Runtime]) -> Any:
