@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.client import ValueLoopClient
+from services.client import ApiProblem, ValueLoopClient
 from tests.simulation.acts import FIRST_DAY, LAST_DAY
 from tests.simulation.dates import Calendar
 from tests.simulation.oracle import Numbers
@@ -36,19 +36,20 @@ def _metrics(company: str, client: ValueLoopClient, numbers: Numbers) -> None:
                 for found in client.get("/metrics/v1/readings/series", **query):
                     numbers.readings[company, metric, subject, found["period"]] = found["value"]
     for node in _codes(client, "/metrics/v1/nodes"):
-        for period in _node_periods(client, node):
-            numbers.nodes[company, node, period["period"]] = period["ratio"]
+        for found in _if_there(client, f"/metrics/v1/nodes/{node}/readings/series", **AROUND) or ():
+            numbers.nodes[company, node, found["period"]] = found["ratio"]
     for found in client.items("/metrics/v1/waiting/summary"):
         numbers.waiting[company, found["reference"]] = str(found["events"])
 
 
-def _node_periods(client: ValueLoopClient, node: str) -> list[Any]:
-    answer = client.http.get(
-        f"{client.base_url}/metrics/v1/nodes/{node}/readings/series",
-        params=AROUND, headers={"authorization": f"Bearer {client.token}"},
-    )  # fmt: skip
-    found: list[Any] = answer.json() if answer.status_code != 404 else []
-    return found
+def _if_there(client: ValueLoopClient, path: str, **query: Any) -> Any:
+    """What is at a path; nothing where nothing is known of it yet."""
+    try:
+        return client.get(path, **query)
+    except ApiProblem as problem:
+        if problem.status != 404:
+            raise
+        return None
 
 
 def _goals(company: str, client: ValueLoopClient, numbers: Numbers) -> None:
@@ -67,8 +68,8 @@ def _incentives(company: str, client: ValueLoopClient, numbers: Numbers) -> None
     for kind in sorted({plan["period"] for plan in plans}):
         for span in calendar.between(kind, FIRST_DAY, LAST_DAY):
             for person in sorted(people):
-                answer = client.get(f"/incentives/v1/people/{person}/accruals", period=span.label)
-                for found in answer["accruals"]:
+                answer = _if_there(client, f"/incentives/v1/people/{person}/accruals", period=span.label)
+                for found in answer["accruals"] if answer else ():
                     numbers.accruals[company, person, found["plan"], span.label] = found["total"]
 
 

@@ -92,7 +92,7 @@ def _arithmetic(op: ast.operator, a: Decimal, b: Decimal) -> Decimal:
     return exactly[type(op)](a, b)  # type: ignore[index]
 
 
-def _number(value: Any) -> Decimal:
+def as_number(value: Any) -> Decimal:
     if isinstance(value, Decimal):
         return value
     try:
@@ -106,5 +106,5 @@ def _moment(value: str) -> datetime:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "number": _number, "concat": lambda *texts: "".join(texts), "timestamp": _moment, "min": min, "max": max,
+    "number": as_number, "concat": lambda *texts: "".join(texts), "timestamp": _moment, "min": min, "max": max,
 }  # fmt: skip

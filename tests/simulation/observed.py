@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.simulation.dates import Calendar
-from tests.simulation.expressions import Missing, in_event
+from tests.simulation.expressions import Missing, as_number, in_event
 from tests.simulation.settings import Settings, over, times, told
 
 Rank = tuple[Decimal, datetime, str, str]
@@ -127,6 +127,7 @@ def _fact(
     revision = in_event(mapping["revision"], event) if "revision" in mapping else Decimal(0)
     if isinstance(revision, datetime):
         revision = Decimal(round((calendar.aware(revision) - EPOCH) / timedelta(microseconds=1)))
+    revision = as_number(revision)
     dimensions = []
     for name, expression in sorted(rule.get("dimensions", {}).items()):
         try:

@@ -138,7 +138,11 @@ def foundation(world: World, *, large: bool) -> Plan:
         thread.append(_person(world, code, unit, manager))
     mover, moves = dice.choice(world.people[1:]), dice.choice(("2025-02-14", "2025-04-01"))
     plan.first.append(thread)
-    plan.settings.append([_person(world, "newcomer", "west", "ann", effective_from="2025-02-01")])
+    newcomer = _person(world, "newcomer", "west", "ann", effective_from="2025-02-01")
+    if dice.random() < 0.5:
+        thread.append(newcomer)
+    else:
+        plan.changes.append([newcomer])
     plan.changes += [
         [_person(world, mover, "west", "bo" if mover != "bo" else "ann", effective_from=moves)],
         [_person(world, mover, "east", "ann", effective_from="2025-01-10", reason="Found late")],

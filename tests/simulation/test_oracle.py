@@ -50,7 +50,7 @@ def _accepted(clients: dict[str, ValueLoopClient], act: Act) -> bool:
             case Configure():
                 client.put(f"/{act.service}/v1/{act.path}", dict(act.body))
             case Push():
-                client.push(list(act.events))
+                client.push([dict(event) for event in act.events])
             case Tick():
                 client.post("/metrics/v1/ticks", {"at": act.at})
             case Decide():
