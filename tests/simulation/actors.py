@@ -45,8 +45,14 @@ class Bystander:
     def reach(self, point: str, close: Callable[[], None]) -> None:
         if self.plan and self.plan.point == point:
             self.plan = None
-            close()
-            raise psycopg.OperationalError(f"simulated: the connection was lost {point}")
+            _lose(point, close)
+
+
+def _lose(point: str, close: Callable[[], None]) -> None:
+    """Whoever uses the connection next finds it gone; after a COMMIT nobody would, and the answer to it is lost."""
+    close()
+    if point == AFTER_COMMIT:
+        raise psycopg.OperationalError("simulated: the connection was lost while committing")
 
 
 class Actor(Bystander):
@@ -108,8 +114,7 @@ class Actor(Bystander):
             action = CRASH
         if action == CRASH:
             raise Crash(point)
-        close()
-        raise psycopg.OperationalError(f"simulated: the connection was lost {point}")
+        _lose(point, close)
 
 
 _current = threading.local()

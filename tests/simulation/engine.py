@@ -28,13 +28,13 @@ class Case:
 
     Args:
         seed: decides about the story, the schedule and the faults.
-        steps: how many acts of the story are told.
+        steps: how many acts of the story are told; the story itself has some `LENGTH`.
         log: `postgres`, or `kafka` for a simulated broker; the seed decides where it is not named.
         without: faults that do not happen.
     """
 
     seed: int
-    steps: int = LENGTH
+    steps: int = 1_000
     log: str = ""
     without: frozenset[str] = frozenset()
 
@@ -78,7 +78,7 @@ class Simulator:
     def play(self, case: Case, acts: Sequence[Act] | None = None) -> Outcome:
         """Plays a case; with other acts than those of its seed where they are given."""
         self.world.empty()
-        told = list(acts if acts is not None else story(case.seed, case.steps))[: case.steps]
+        told = list(acts if acts is not None else story(case.seed, LENGTH))[: case.steps]
         run = Run(self.world, case.seed, told, self._processes, frozenset(FAULTS) - case.without)
         try:
             with _witnesses():

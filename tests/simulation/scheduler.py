@@ -200,7 +200,8 @@ class Run:
         self._left.popleft()
         if isinstance(following.act, Settle):
             self.note("everything comes to rest")
-            return self.rest()
+            self.rest()
+            return self.accepted.append(following.act)
         self._send(following)
 
     def _send(self, pending: Pending, *, calm: bool = False) -> None:
@@ -244,10 +245,10 @@ class Run:
                 client.push(list(events))  # type: ignore[arg-type]
             case Tick(_, at):
                 client.post("/metrics/v1/ticks", {"at": at})
-            case Decide(_, goal, period, body):
+            case Decide(_, goal, period, body, what):
                 if not self._find_case(client, pending, goal, period):
                     return "no case"
-                path = f"/reviews/v1/cases/{pending.case}/decisions"
+                path = f"/reviews/v1/cases/{pending.case}/{what}"
                 client.request("POST", path, json=dict(body), headers=headers)
         return "accepted"
 
@@ -294,13 +295,12 @@ class Run:
             self._share(service)
 
     def _share(self, service: str) -> None:
-        """Renews until every partition of a service is somebody's."""
+        """Renews until everybody knows what is whose, and every partition is somebody's."""
         mine = [process for process in self.processes if process.runtime.service.name == service]
-        wanted = set(mine[0].worker._places())
-        if set().union(*(process.owned for process in mine)) >= wanted:
-            return
-        for process in mine:
-            self._renew(process)
+        wanted = {place: process.owner for process in mine for place in process.owned}
+        if wanted.keys() < set(mine[0].worker._places()) or wanted != self.world.owners(service):
+            for process in mine:
+                self._renew(process)
 
     def _lag(self, process: Process) -> bool:
         ends = self.world.ends()

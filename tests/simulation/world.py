@@ -102,6 +102,11 @@ class World:
         rows = self.eyes[service].execute("SELECT topic, partition, next_pos FROM log.position")
         return {(topic, partition): at for topic, partition, at in rows}
 
+    def owners(self, service: str) -> dict[Place, str]:
+        """Who holds the lease of each partition that a service reads."""
+        rows = self.eyes[service].execute("SELECT topic, partition, owner FROM log.lease WHERE part = 'read'")
+        return {(topic, partition): owner for topic, partition, owner in rows}
+
     def close(self) -> None:
         self.http.close()
         self._web.close()
