@@ -37,8 +37,8 @@ $(VENV)/installed: requirements-dev.txt $(VENV)/runtime-installed
 
 install: $(VENV)/installed ## make .venv with everything for development
 
-demo: $(VENV)/runtime-installed ## install, start everything and play the story of an EV maker
-	$(BIN)/python -m services.cli demo
+demo: $(VENV)/runtime-installed ## install, start everything and play the story of an EV maker; KAFKA=1 over a real broker
+	$(if $(KAFKA),$(BIN)/python deploy/kafka/broker.py --port 0 --) $(BIN)/python -m services.cli demo
 
 kafka: ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C, its data in a temporary directory; needs Java and Maven
 	@"$(PYTHON)" deploy/kafka/broker.py

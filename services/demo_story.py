@@ -216,8 +216,9 @@ class Story:
 
     def _observations(self, branch: Tree, found: dict[str, Any]) -> None:
         observed = [each for each in found["observations"]["items"] if each["value"] not in ("0", None)]
-        chosen = [each for each in observed if each["id"].startswith(("GR-05778", "GR-05625"))]
-        chosen = (chosen + [each for each in observed if each not in chosen])[:4]
+        chosen = [each for each in observed if each["id"] in ("GR-05778/1", "GR-05625/2")]
+        others = sorted((each for each in observed if each not in chosen), key=lambda each: (each["day"], each["id"]))
+        chosen = (chosen + others)[:4]
         for each in chosen:
             event = self.client.get(each["link"])["event"]
             data = event.get("data", {})

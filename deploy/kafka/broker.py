@@ -365,10 +365,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9092)
     parser.add_argument("--heap", default="1g")
     parser.add_argument("--directory", type=Path, help="keep the data here")
+    parser.add_argument("command", nargs="*", help="run this with its address in the environment, then stop")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with Broker(given.directory, given.port, given.heap) as broker:
+            if given.command:
+                sys.exit(_run(given.command, broker.bootstrap))
             say(f"VALUELOOP_KAFKA_BOOTSTRAP={broker.bootstrap}\nCtrl-C stops it.")
             while broker.exit_code() is None:
                 time.sleep(0.2)
@@ -377,6 +380,18 @@ def main() -> None:
         say("Stopped.")
     except KafkaUnavailable as error:
         sys.exit(str(error))
+
+
+def _run(command: list[str], bootstrap: str) -> int:
+    """Ctrl-C reaches the command too, which stops by itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    started = subprocess.Popen(
+        command,
+        env=os.environ | {"VALUELOOP_KAFKA_BOOTSTRAP": bootstrap},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: started.terminate())
+    return started.wait()
 
 
 if __name__ == "__main__":
