@@ -10,6 +10,7 @@ from shared.log import Log
 from shared.log.kafka import Cluster, KafkaFeed, KafkaLog
 from shared.log.postgres import PostgresLog, create_topics
 from shared.log.topics import REJECTED, SOURCE_EVENTS, apply, partition_counts, plan
+from shared.log.trim import register
 from shared.service import Runtime, Service
 from shared.settings import Settings
 
@@ -55,6 +56,9 @@ def migrate(settings: Settings, urls: Mapping[str, ServiceUrls]) -> None:
         migrations.upgrade(name, at.owner)
         engine = engine_for(at.application, application_name="valueloop migrate", pool_size=1)
         create_topics(engine, service_named(name), settings.partitions)
+        for reader in SERVICES:
+            # From the start, so that nothing is trimmed that somebody has not begun to read.
+            register(engine, reader, list(service_named(reader).inputs))
         engine.dispose()
 
 

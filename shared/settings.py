@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     kafka_username: str | None = Field(default=None, description="Whom to log in to Kafka as.")
     kafka_password: SecretStr | None = Field(default=None, description="With which password.")
 
+    trim_after_days: int = Field(
+        default=7,
+        ge=0,
+        description="How long records that can be made again are kept at least, however far their readers are [days].",
+    )
     idempotency_days: int = Field(
         default=30, ge=1, description="How long the answer to a request with an Idempotency-Key is kept [days]."
     )

@@ -22,6 +22,7 @@ def service() -> Service:
         name="goals",
         metadata=metadata,
         topics={"goals.configuration": False, "goals.outcomes": True},
+        derived=("goals.outcomes",),
         inputs=("metrics.readings", "metrics.configuration", "reviews.cases"),
         handlers=HANDLERS,
         commands=COMMANDS,

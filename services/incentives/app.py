@@ -24,6 +24,7 @@ def service() -> Service:
         name="incentives",
         metadata=metadata,
         topics={"incentives.configuration": False, "incentives.drivers": True},
+        derived=("incentives.drivers",),
         inputs=("goals.configuration", "goals.outcomes", "metrics.readings"),
         handlers=HANDLERS,
         commands={Plan: note_drivers, Assignment: note_assignments},

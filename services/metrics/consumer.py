@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from services.metrics.chain.handlers import linkages_defined, nodes_defined
+from services.metrics.events.accept import accepted_again
+from services.metrics.events.clock import ticked_again
 from services.metrics.events.handlers import on_accepted, on_mapping, taking_up
 from services.metrics.observations.handlers import (
     conversions_defined,
@@ -12,7 +14,7 @@ from services.metrics.observations.handlers import (
 )
 from services.metrics.readings.handlers import guards_defined, policies_defined
 from shared.contracts import goals, metrics
-from shared.contracts.base import Contract
+from shared.contracts.base import Contract, Tick
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
 
@@ -44,3 +46,4 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     goals.Unit: _both(organisation_changed, taking_up("unit:{code}")),
     goals.Person: _both(organisation_changed, taking_up("person:{code}")),
 }
+ACCEPTED: Mapping[type[Contract], Handler] = {metrics.EventAccepted: accepted_again, Tick: ticked_again}

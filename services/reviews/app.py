@@ -1,10 +1,10 @@
 """Wires the reviews service."""
 
-from shared.contracts.reviews import ReviewsPolicy
+from shared.contracts.reviews import DecisionMade, RectificationPlanned, ReviewsPolicy
 from shared.policy import policy_router
 from shared.service import Service
 
-from .cases.handlers import on_tick
+from .cases.handlers import accepted_again, on_tick
 from .cases.routes import router as cases
 from .consumer import HANDLERS
 from .policies import POLICIES
@@ -19,6 +19,7 @@ def service() -> Service:
         topics={"reviews.configuration": False, "reviews.cases": True},
         inputs=("goals.configuration", "goals.outcomes"),
         handlers=HANDLERS,
+        accepted={RectificationPlanned: accepted_again, DecisionMade: accepted_again},
         tick_inputs=("goals.outcomes",),
         on_tick=on_tick,
         routers=(cases, policy_router(ReviewsPolicy, POLICIES)),

@@ -108,6 +108,9 @@ def grants_after_migrations(service: str) -> list[str]:
     return [
         f"GRANT USAGE ON SCHEMA log TO {LOG_READER}",
         f"GRANT SELECT ON {tables} TO {LOG_READER}",
+        f"GRANT SELECT, INSERT, UPDATE ON log.reader TO {LOG_READER}",
+        "REVOKE EXECUTE ON FUNCTION log.make_months FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION log.make_months TO {application_role(service)}",
         f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {application_role(service)}",
     ]
 

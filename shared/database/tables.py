@@ -47,7 +47,15 @@ def _log_tables(metadata: MetaData) -> None:
         Column("key", Text, nullable=False), Column("type", Text, nullable=False),
         Column("company", Text, nullable=False), Column("data", Text, nullable=False),
         Column("traceparent", Text), _now(), Column("copies", Integer, nullable=False, server_default="1"),
-        PrimaryKeyConstraint("topic", "partition", "pos"), schema=LOG_SCHEMA,
+        PrimaryKeyConstraint("topic", "partition", "pos", "recorded_at"), schema=LOG_SCHEMA,
+        postgresql_partition_by="RANGE (recorded_at)",
+    )  # fmt: skip
+    # How far the readers of this log are, by their own account: derived records are trimmed behind the slowest.
+    Table(
+        "reader", metadata,
+        Column("topic", Text), Column("partition", Integer), Column("reader", Text),
+        Column("next_pos", BigInteger, nullable=False), _now(),
+        PrimaryKeyConstraint("topic", "partition", "reader"), schema=LOG_SCHEMA,
     )  # fmt: skip
     # How far this log has been copied to Kafka.
     Table(

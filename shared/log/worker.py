@@ -21,6 +21,7 @@ from shared.log.leases import READ, Leases
 from shared.log.parking import park, parked_keys, refuse_when_too_many
 from shared.log.position import LostOwnership, Position, ReaderFault, claim, move
 from shared.log.postgres import PostgresFeed, PostgresLog
+from shared.log.trim import tidy
 from shared.service import Received, Runtime, Service
 from shared.telemetry import Telemetry
 
@@ -113,6 +114,7 @@ class Worker:
                     if time.monotonic() >= tidy_at:
                         tidy_at = time.monotonic() + 3600
                         self._forget_old_answers(connection)
+                        tidy(self.runtime, connection)
                     if not self.round(connection, feed):
                         feed.wait(self.runtime.settings.poll_seconds)
         finally:

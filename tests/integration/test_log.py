@@ -14,6 +14,7 @@ from sqlalchemy import Column, MetaData, Table, Text, text
 from sqlalchemy.exc import OperationalError
 
 from shared.contracts.base import Contract, Tick
+from shared.database.months import PARTITIONS
 from shared.database.provision import engine_for, grants_after_migrations, make_database, provision
 from shared.database.tables import platform_tables
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
@@ -98,6 +99,8 @@ def runtime(admin_url: str, service: Service, settings: Settings) -> Runtime:
         made.execute(text("CREATE SCHEMA log"))
         made.execute(text("CREATE TABLE alembic_version (x int)"))
         service.metadata.create_all(made)
+        for statement in PARTITIONS:
+            made.execute(text(statement))
         made.execute(text(f"GRANT USAGE ON SCHEMA log TO valueloop_{service.name}"))
         made.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA log, public TO valueloop_{service.name}"))
         for statement in grants_after_migrations(service.name):

@@ -32,7 +32,8 @@ def _answer(uow: UnitOfWork, company: str, event: DecisionMade) -> None:
     ids = {"decision": event.decision, "case": event.case, "goal": event.goal}
     version, refused = None, None
     try:
-        version = _apply(uow, company, event)
+        # Where databases are rebuilt, the target that it made stands there already.
+        version = _made(uow, company, event) or _apply(uow, company, event)
         answer = DecisionApplied(**ids, target_version=version)
     except DomainError as error:
         refused = error.rule
@@ -43,6 +44,15 @@ def _answer(uow: UnitOfWork, company: str, event: DecisionMade) -> None:
         company=company, decision=event.decision, goal=event.goal, version=version, refused=refused,
     )  # fmt: skip
     uow.publish(answer, company=company, key=event.goal)
+
+
+def _made(uow: UnitOfWork, company: str, event: DecisionMade) -> int | None:
+    version: int | None = uow.value(
+        "SELECT version FROM configuration WHERE company = :company AND kind = 'targets' AND code = :goal "
+        "AND content->>'decision' = :decision AND recorded_by = :by",
+        company=company, goal=event.goal, decision=event.decision, by=event.by,
+    )  # fmt: skip
+    return version
 
 
 def _apply(uow: UnitOfWork, company: str, event: DecisionMade) -> int:

@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from psycopg.errors import UniqueViolation
 
-from services.metrics.events.cloudevents import CloudEvent
+from services.metrics.events.cloudevents import CloudEvent, from_log
 from shared.contracts.metrics import EventAccepted
 from shared.database.unit_of_work import UnitOfWork
 from shared.log.append import Outgoing, append
+from shared.service import Received
 
 TOPIC = EventAccepted.TOPIC
 Status = Literal["accepted", "duplicate", "quarantined"]
@@ -24,6 +26,7 @@ class Incoming:
     event: CloudEvent
     id_hash: bytes
     traceparent: str | None
+    recorded_at: datetime | None = None
 
 
 class Seen(NamedTuple):
@@ -93,6 +96,14 @@ def _append_new(uow: UnitOfWork, events: list[Incoming]) -> tuple[dict[bytes, Se
     return known | found, set(found)
 
 
+def accepted_again(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """Events that were accepted once, where the log is rebuilt: they keep their text and their accept time."""
+    accept(uow, [
+        replace(incoming(each.company, from_log(each.event), each.traceparent), recorded_at=each.recorded_at)
+        for each in events
+    ])  # fmt: skip
+
+
 def look_up(uow: UnitOfWork, hashes: list[bytes]) -> dict[bytes, Seen]:
     """The events that were accepted under these identities."""
     rows: Sequence[Any] = uow.rows(
@@ -104,7 +115,7 @@ def look_up(uow: UnitOfWork, hashes: list[bytes]) -> dict[bytes, Seen]:
 def _append(uow: UnitOfWork, events: list[Incoming]) -> dict[bytes, Seen]:
     places = append(uow, [
         Outgoing(TOPIC, f"{each.event.source} {each.event.subject or each.event.id}", EventAccepted.TYPE, each.company,
-                 each.event.text, each.traceparent)
+                 each.event.text, each.traceparent, each.recorded_at)
         for each in events
     ])  # fmt: skip
     found = {

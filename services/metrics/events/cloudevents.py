@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any, NoReturn
@@ -172,6 +172,13 @@ def stored(text: str) -> Event:
     event = _VALUE.decode(text)
     time = datetime.fromisoformat(event["time"])
     return Event(event["id"], event["source"], event["type"], event.get("subject"), time, event.get("data"))
+
+
+def from_log(text: str) -> CloudEvent:
+    """An accepted event as it was when it came, with the hash of its content."""
+    event = read_data(text.encode())
+    accepted_at = event.pop("time") if event.pop("timeaccepted", False) else event["time"]
+    return replace(checked(event, datetime.fromisoformat(accepted_at)), text=text)
 
 
 def type_prefix(event_type: str) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 
 from shared.contracts.base import Tick
 from shared.contracts.goals import DecisionApplied, DecisionRefused, DeviationFound
-from shared.contracts.reviews import CaseClosed, CaseEscalated, CaseOpened
+from shared.contracts.reviews import CaseClosed, CaseEscalated, CaseOpened, DecisionMade, RectificationPlanned
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.organisation import superior
 from shared.service import Received
 
 from ..policies import policy
 from . import store
-from .rules import due_at
+from .rules import after_plan, due_at, fate_of
 
 
 def deviations_found(uow: UnitOfWork, events: Sequence[Received]) -> None:
@@ -61,6 +61,34 @@ def deviations_cleared(uow: UnitOfWork, events: Sequence[Received]) -> None:
     for received in events:
         if case := cases.get((received.event.goal, received.event.period)):
             close(uow, company, case, "within_limit", received.event.judged_at)
+
+
+def planned(uow: UnitOfWork, company: str, case: Any, plan: RectificationPlanned) -> None:
+    """Keeps a plan that was accepted, and says so."""
+    number = 1 + len(store.children(uow, company, "rectification", case.id))
+    store.insert(uow, "rectification", company=company, number=number, **dict(plan))
+    store.update(uow, "review_case", company, case.id, status=after_plan(case.status))
+    uow.publish(plan, company=company, key=case.id)
+
+
+def decided(uow: UnitOfWork, company: str, case: Any, made: DecisionMade) -> None:
+    """Keeps a decision that was accepted, and says so; one that asks nothing of goals may close its case."""
+    fate, closes = fate_of(made.kind)
+    number = 1 + len(store.children(uow, company, "decision", case.id))
+    given = {name: value for name, value in made if name not in ("decision", "goal")}
+    store.insert(uow, "decision", company=company, id=made.decision, number=number, at=case.now, fate=fate, **given)
+    uow.publish(made, company=company, key=case.id)
+    if closes:
+        close(uow, company, case.id, "decided", case.now)
+
+
+def accepted_again(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """Plans and decisions that were accepted once, where the cases are rebuilt."""
+    for received in events:
+        uow.lock_company(received.company)
+        if case := store.get(uow, received.company, received.event.case):
+            keep: Any = planned if isinstance(received.event, RectificationPlanned) else decided
+            keep(uow, received.company, case, received.event)
 
 
 def close(uow: UnitOfWork, company: str, case: str, why: Any, at: datetime) -> None:

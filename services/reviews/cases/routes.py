@@ -15,8 +15,8 @@ from shared.http.routing import Router
 from shared.organisation import manages
 
 from . import store
-from .handlers import close
-from .rules import after_plan, check_decision, check_open, fate_of
+from .handlers import decided, planned
+from .rules import check_decision, check_open
 from .schemas import CaseInFull, CaseView, NewDecision, NewPlan, Status
 
 SEES_ALL = frozenset({"admin", "strategist", "analyst", "auditor"})
@@ -73,11 +73,7 @@ def submit_plan(context: Context, id: CaseId, plan: NewPlan) -> CaseInFull:
     if not ("admin" in context.principal.roles or case.owner == me or _above(context, case)):
         raise NotYoursToPlan("A plan is submitted by the owner of the case or those above.", remedy="Ask the owner to.")
     check_open(case)
-    made = RectificationPlanned(case=id, by=me, text=plan.text, at=case.now)
-    number = 1 + len(store.children(uow, company, "rectification", id))
-    store.insert(uow, "rectification", company=company, number=number, **dict(made))
-    store.update(uow, "review_case", company, id, status=after_plan(case.status))
-    uow.publish(made, company=company, key=id)
+    planned(uow, company, case, RectificationPlanned(case=id, by=me, text=plan.text, at=case.now))
     return _in_full(context, store.get(uow, company, id))
 
 
@@ -93,17 +89,10 @@ def decide_case(context: Context, id: CaseId, decision: NewDecision) -> CaseInFu
         rule = "A case is decided by a strategist or by those above its owner."
         raise NotYoursToDecide(rule, remedy="Ask one of them to.")
     check_decision(case, decision.kind, decision.value, decision.effective_from)
-    fate, closes = fate_of(decision.kind)
-    at, number = case.now, 1 + len(store.children(uow, company, "decision", id))
+    number = 1 + len(store.children(uow, company, "decision", id))
     given = dict(decision) | {"seen_target_version": decision.seen_target_version or case.target_version}
     made = DecisionMade(decision=f"{id}.d{number}", case=id, goal=case.goal, by=context.principal.subject, **given)
-    store.insert(
-        uow, "decision", company=company, id=made.decision, case=id, number=number, by=made.by, at=at, fate=fate,
-        **given,
-    )  # fmt: skip
-    uow.publish(made, company=company, key=id)
-    if closes:
-        close(uow, company, id, "decided", at)
+    decided(uow, company, case, made)
     return _in_full(context, store.get(uow, company, id))
 
 

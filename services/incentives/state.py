@@ -1,0 +1,18 @@
+"""What the numbers of incentives are, for `shared.state`. Accruals are derived from them when they are read."""
+
+STATE = {
+    "driver": """
+        SELECT company, period, kind || ' ' || code || ' ' || subject AS key,
+        to_jsonb(trim_scale(value)) AS value FROM (
+        SELECT DISTINCT ON (company, kind, code, subject, period) * FROM driver
+        ORDER BY company, kind, code, subject, period, version DESC) AS latest WHERE value IS NOT NULL""",
+    "figure taken over": """
+        SELECT company, period, kind || ' ' || code || ' ' || subject AS key,
+        jsonb_build_array(period_kind, trim_scale(value), qualified) AS value FROM arrived WHERE value IS NOT NULL""",
+    "assignment": """
+        SELECT company, '' AS period, code || ' ' || effective_from AS key, jsonb_build_array(until, version, person,
+        plan, trim_scale(amount), starts, ends, trim_scale(share), trim_scale(factor)) AS value FROM assignment""",
+    "driver of a plan": """
+        SELECT company, '' AS period, plan || ' ' || kind || ' ' || code || ' ' || subject || ' ' || period_kind AS key,
+        'null'::jsonb AS value FROM plan_driver""",
+}
