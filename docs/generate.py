@@ -73,6 +73,9 @@ carry an offset.
 
 A **setting** (type `…-defined`) is published whole, each time it is defined, in this envelope, its members below under
 `content`. It is in force from `effective_from` until the next one with a later date.
+
+`valueloop asyncapi` prints the same as AsyncAPI 3.1, with the topics and headers of the records in Kafka and the topic
+by which ERP systems push events; a running service serves it at `/asyncapi.json`.
 """
 
 

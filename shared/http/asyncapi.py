@@ -12,6 +12,7 @@ from shared.service import Service
 from shared.settings import Settings
 
 JSON, STRUCTURED = "application/json", "application/cloudevents+json"
+LARGEST = 10 * 1024 * 1024  # [bytes], as topics are made
 BINDING = {"bindingVersion": "0.5.0"}
 # Where ticks are put on every partition: a test compares this with the code that does it.
 TICKED = frozenset({
@@ -58,7 +59,7 @@ def asyncapi(services: Sequence[Service], settings: Settings, version: str) -> d
     topics = {topic: events_of(topic) for topic in sorted({*own, *(t for each in services for t in each.inputs)})}
     models = {model for events in topics.values() for model in events}
     channels = {topic: _channel(settings, topic, _names(topics[topic]), own.get(topic)) for topic in topics}
-    operations = dict(operation for each in services for operation in _operations(each, topics))
+    operations = dict(operation for each in services for operation in _operations(settings, each, topics))
     messages = {model.__name__: _message(model) for model in models}
     schemas = component_schemas([*models, Defined]) | {"RecordHeaders": _headers(OF_RECORDS, "ce_time")}
     if any(each.name == "metrics" for each in services):
@@ -67,8 +68,8 @@ def asyncapi(services: Sequence[Service], settings: Settings, version: str) -> d
         messages |= (outside := _outside())
         for action, topic in (("receive", SOURCE_EVENTS), ("send", REJECTED)):
             names = [name for name in outside if (name == "EventRejected") is (topic == REJECTED)]
-            channels[topic] = _channel(settings, topic, names)
-            operations |= [_operation("metrics", action, topic, names)]
+            channels[topic] = _channel(settings, topic, names, settings.partitions if topic == SOURCE_EVENTS else 1)
+            operations |= [_operation(settings, "metrics", action, topic, names)]
     return {
         "asyncapi": "3.1.0",
         "info": _info(services, version),
@@ -109,7 +110,12 @@ def _names(models: Sequence[type[Contract]]) -> list[str]:
 
 
 def _channel(settings: Settings, topic: str, messages: Sequence[str], partitions: int | None = None) -> dict[str, Any]:
-    kafka: dict[str, Any] = {"topicConfiguration": {"cleanup.policy": ["delete"]}, **BINDING}
+    configuration = {
+        "cleanup.policy": ["delete"],
+        "retention.ms": settings.kafka_retention_days * 86_400_000,
+        "max.message.bytes": LARGEST,
+    }
+    kafka: dict[str, Any] = {"topicConfiguration": configuration, **BINDING}
     return {
         "address": settings.kafka_prefix + topic,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
@@ -117,22 +123,29 @@ def _channel(settings: Settings, topic: str, messages: Sequence[str], partitions
     }
 
 
-def _operations(service: Service, topics: dict[str, list[type[Contract]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(
+    settings: Settings, service: Service, topics: dict[str, list[type[Contract]]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for topic in service.topics:
-        yield _operation(service.name, "send", topic, _names(topics[topic]))
+        yield _operation(settings, service.name, "send", topic, _names(topics[topic]))
     for topic in service.inputs:
         taken = {*service.handlers, *([Tick] if topic in service.tick_inputs else [])}
         if names := _names([model for model in topics[topic] if model in taken]):
-            yield _operation(service.name, "receive", topic, names)
+            yield _operation(settings, service.name, "receive", topic, names)
 
 
-def _operation(service: str, action: str, topic: str, messages: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _operation(
+    settings: Settings, service: str, action: str, topic: str, messages: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
     words = f"{action} {topic}".replace(".", " ").replace("-", " ").title().replace(" ", "")
+    group = {"type": "string", "const": settings.kafka_prefix + service}
+    bindings = {"bindings": {"kafka": {"groupId": group, **BINDING}}} if action == "receive" else {}
     return service + words, {
         "action": action,
         "channel": {"$ref": f"#/channels/{topic}"},
         "tags": [{"name": service}],
         "messages": [{"$ref": f"#/channels/{topic}/messages/{name}"} for name in messages],
+        **bindings,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,11 +19,11 @@ from services.metrics.events.cloudevents import LONGEST
 from services.runtime import SERVICES, service_named
 from shared.contracts.base import Tick
 from shared.contracts.catalogue import catalogue
-from shared.contracts.intake import CloudEvent
+from shared.contracts.intake import REJECTED, SOURCE_EVENTS, CloudEvent
 from shared.http.application import create_app, create_service_app
 from shared.http.asyncapi import TICKED, asyncapi
 from shared.identity import identity_of
-from shared.log import Record
+from shared.log import Record, topics
 from shared.log.forward import encode
 from shared.service import Runtime
 from shared.settings import Settings
@@ -103,7 +104,16 @@ def test_channels_are_addressed_and_divided_as_the_settings_say() -> None:
     outcomes, settings = WHOLE["channels"]["goals.outcomes"], WHOLE["channels"]["goals.configuration"]
     assert outcomes["address"] == "test.goals.outcomes" and outcomes["bindings"]["kafka"]["partitions"] == 3
     assert settings["bindings"]["kafka"]["partitions"] == 1
-    assert WHOLE["channels"]["source-events"]["address"] == "test.source-events"
+    assert WHOLE["channels"][SOURCE_EVENTS]["address"] == "test.source-events"
+    assert (SOURCE_EVENTS, REJECTED) == (topics.SOURCE_EVENTS, topics.REJECTED)
+    cluster: Any = SimpleNamespace(settings=SETTINGS)  # of which only the settings are read
+    made = topics.desired_configuration(cluster)
+    for channel in WHOLE["channels"].values():
+        said = channel["bindings"]["kafka"]["topicConfiguration"]
+        assert [made[name] for name in ("retention.ms", "max.message.bytes")] == [
+            str(said[name]) for name in ("retention.ms", "max.message.bytes")
+        ]
+        assert [made["cleanup.policy"]] == said["cleanup.policy"]
 
 
 @each_message
@@ -173,7 +183,9 @@ def _client(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
-def test_the_command_prints_it_without_a_server() -> None:
-    printed = CliRunner().invoke(operator, ["asyncapi", "goals"])
-    assert json.loads(printed.stdout)["operations"] == DOCUMENTS["goals"]["operations"]
-    assert json.loads(CliRunner().invoke(operator, ["asyncapi"]).stdout)["operations"] == WHOLE["operations"]
+def test_the_command_prints_it_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUELOOP_KAFKA_PREFIX", "test.")
+    monkeypatch.setenv("VALUELOOP_PARTITIONS", "3")
+    for arguments, document in ((["goals"], DOCUMENTS["goals"]), ([], WHOLE)):
+        printed = json.loads(CliRunner().invoke(operator, ["asyncapi", *arguments]).stdout)
+        assert printed | {"info": {}} == document | {"info": {}}
