@@ -383,13 +383,9 @@ def main() -> None:
 
 
 def _run(command: list[str], bootstrap: str) -> int:
-    """Ctrl-C reaches the command too, which stops by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    started = subprocess.Popen(
-        command,
-        env=os.environ | {"VALUELOOP_KAFKA_BOOTSTRAP": bootstrap},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    """Ctrl-C reaches the command too, which stops by itself; a handler, unlike "ignore", is not inherited."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    started = subprocess.Popen(command, env=os.environ | {"VALUELOOP_KAFKA_BOOTSTRAP": bootstrap})
     signal.signal(signal.SIGTERM, lambda *_: started.terminate())
     return started.wait()
 

@@ -312,7 +312,7 @@ def decode(place: Place, raw: Any) -> Record | None:
             headers["ce_company"], raw.value.decode(), headers.get("traceparent"),
             datetime.fromisoformat(headers["ce_time"]), int(headers["ce_copies"]), headers["ce_epoch"], raw.offset,
         )  # fmt: skip
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         # Without a position it cannot be one of ours, and nothing waits for it.
         log.error("a record in Kafka is not from a forwarder, and is passed over", topic=place[0], partition=place[1],
                   offset=raw.offset, missing=str(error))  # fmt: skip
