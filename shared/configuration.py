@@ -146,8 +146,8 @@ def store(uow: UnitOfWork, company: str, recorded: Recorded[Any]) -> None:
 
 def decode(kind: type[C], data: str) -> Recorded[C]:
     """The setting in a configuration event."""
-    defined = Defined.model_validate_json(data)
-    content = kind.model_validate(defined.content)
+    defined = Defined.model_validate_json(data, extra="ignore")
+    content = kind.model_validate(defined.content, extra="ignore")
     return Recorded(defined.code, defined.version, content, defined.recorded_by, defined.recorded_at)
 
 
@@ -161,7 +161,9 @@ def _publish(uow: UnitOfWork, company: str, recorded: Recorded[Any]) -> None:
 
 
 def _recorded(kind: type[C], row: Any) -> Recorded[C]:
-    return Recorded(row.code, row.version, kind.model_validate(row.content), row.recorded_by, row.recorded_at)
+    return Recorded(
+        row.code, row.version, kind.model_validate(row.content, extra="ignore"), row.recorded_by, row.recorded_at
+    )
 
 
 def shown(recorded: Recorded[C]) -> Versioned[C]:

@@ -34,8 +34,14 @@ def types_of(service: Service) -> dict[str, type[Contract]]:
 
 
 def received(kind: type[Contract], record: Record) -> Received:
-    """Decodes a record. Raises what pydantic raises where it does not fit its contract."""
-    event: Any = decode(kind, record.data) if issubclass(kind, Configuration) else kind.model_validate_json(record.data)
+    """Decodes a record. Members that a newer version of a contract added are passed over.
+
+    Raises what pydantic raises where it does not fit its contract.
+    """
+    if issubclass(kind, Configuration):
+        event: Any = decode(kind, record.data)
+    else:
+        event = kind.model_validate_json(record.data, extra="ignore")
     return Received(
         record.company, record.key, record.topic, record.partition, record.pos, record.recorded_at, event,
         record.traceparent,
@@ -52,7 +58,7 @@ def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequen
         if name == Tick.TYPE:
             for record in run:
                 if uow.service.on_tick and record.topic in uow.service.tick_inputs:
-                    uow.service.on_tick(uow, company, Tick.model_validate_json(record.data))
+                    uow.service.on_tick(uow, company, Tick.model_validate_json(record.data, extra="ignore"))
         elif kind := kinds.get(name):
             events = [received(kind, record) for record in run]
             if issubclass(kind, Configuration):
@@ -223,7 +229,7 @@ class Worker:
     def _meet_tick(self, connection: Connection, place: Place, record: Record) -> bool:
         """A tick is passed only together: when every partition that carries it stands before it, it is handled once."""
         service, old = self.runtime.service, self.positions[place]
-        tick = Tick.model_validate_json(record.data)
+        tick = Tick.model_validate_json(record.data, extra="ignore")
         with unit_of_work(self.runtime, actor=self._name, traceparent=record.traceparent, connection=connection) as uow:
             arrived = uow.run(
                 "INSERT INTO log.arrival (tick, topic, partition, copies) VALUES (:tick, :topic, :partition, :copies) "

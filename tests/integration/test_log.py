@@ -193,6 +193,14 @@ def test_positions_are_gapless_when_writers_race_and_roll_back(toy: Toy) -> None
     assert total == 6 * 13
 
 
+def test_a_member_that_a_newer_version_added_is_passed_over(toy: Toy) -> None:
+    with unit_of_work(toy.speaker, actor="test") as uow:
+        uow.publish_raw(Said, '{"key":"a","word":"one","loudness":{"db":"60"}}', company="acme", key="a")
+    with Running(toy, 1):
+        eventually(lambda: [word for _, word, _ in toy.heard()] == ["one"])
+    assert toy.scalar("SELECT count(*) FROM log.parked") == 0
+
+
 def test_a_bad_record_is_parked_with_its_key_behind_it_and_others_go_on(toy: Toy) -> None:
     toy.say(("a", "one"), ("a", "bad"), ("a", "three"), ("b", "four"))
     with Running(toy, 1):
