@@ -9,10 +9,12 @@ from random import Random
 from typing import Any
 
 from shared.log import worker
+from shared.log.kafka import KafkaFeed, KafkaLog
 from tests.simulation.actors import Actor
 from tests.simulation.actual import actual
+from tests.simulation.broker import Broker
 from tests.simulation.oracle import differences, expected
-from tests.simulation.processes import Process
+from tests.simulation.processes import Copier, Process, Reader
 from tests.simulation.scheduler import FAULTS, Run, Stuck
 from tests.simulation.story import Act, Settle, story
 from tests.simulation.verdict import verdict, witnessed
@@ -20,6 +22,7 @@ from tests.simulation.world import World
 
 LENGTH = 40
 LOGS = ("postgres", "kafka")
+KINDS = ("worker", "forwarder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +73,59 @@ class Simulator:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._processes = [
-            Process(Actor(f"{name} worker {number}"), runtime, world.logs)
-            for name, runtime in world.workers.items() for number in (1, 2)
-        ]  # fmt: skip
+        self._actors = {f"{n} {k} {i}": Actor(f"{n} {k} {i}") for n in world.workers for k in KINDS for i in (1, 2)}
 
     def play(self, case: Case, acts: Sequence[Act] | None = None) -> Outcome:
         """Plays a case; with other acts than those of its seed where they are given."""
         self.world.empty()
         told = list(acts if acts is not None else story(case.seed, LENGTH))[: case.steps]
-        run = Run(self.world, case.seed, told, self._processes, frozenset(FAULTS) - case.without)
+        broker = Broker(self.world.counts()) if case.on == "kafka" else None
+        processes = list(self._processes(broker))
+        run = Run(self.world, case.seed, told, processes, broker, frozenset(FAULTS) - case.without)
         try:
             with _witnesses():
                 run.play()
-            wrong = [*run.broken, *verdict(self.world), *self._numbers(run)]
+            wrong = [*verdict(self.world, broker), *self._numbers(run)]
         except Stuck as stuck:
-            wrong = [*run.broken, *verdict(self.world), f"stuck: {stuck}"]
+            wrong = [*verdict(self.world, broker), f"stuck: {stuck}"]
         finally:
-            self._put_away()
-        return Outcome(case, wrong, run.counts, run.trace)
+            _put_away(processes)
+        return Outcome(case, [*run.broken, *run.teller.broken, *wrong], run.counts + run.teller.counts, run.trace)
+
+    def _processes(self, broker: Broker | None) -> Iterator[Process]:
+        """Two workers for each service, and two forwarders where there is Kafka, all newly born."""
+        for name, runtime in self.world.workers.items():
+            if broker:
+                logs = dict.fromkeys(self.world.workers, KafkaLog(broker))  # type: ignore[arg-type]
+                runtime = replace(runtime, logs=logs, feed=lambda: KafkaFeed(broker, broker.consumer(), 5_000))
+            for actor in self._of(name, "worker"):
+                yield _born(Reader(actor, runtime))
+            for actor in self._of(name, "forwarder") if broker else ():
+                yield _born(Copier(actor, self.world.workers[name], target=broker))
+
+    def _of(self, service: str, kind: str) -> list[Actor]:
+        return [actor for name, actor in self._actors.items() if name.startswith(f"{service} {kind}")]
 
     def _numbers(self, run: Run) -> list[str]:
-        companies = sorted({act.company for act in run.accepted if not isinstance(act, Settle)})
-        return differences(expected(run.accepted), actual({name: self.world.client(name) for name in companies}))
-
-    def _put_away(self) -> None:
-        for process in self._processes:
-            while process.actor.state != "idle":
-                process.resume(killed=True)
-            process.leave()
+        companies = sorted({act.company for act in run.teller.accepted if not isinstance(act, Settle)})
+        return differences(expected(run.teller.accepted), actual({name: self.world.client(name) for name in companies}))
 
     def close(self) -> None:
-        for process in self._processes:
-            process.actor.end()
+        """Ends its threads."""
+        for actor in self._actors.values():
+            actor.end()
+
+
+def _born(process: Process) -> Process:
+    process.born()
+    return process
+
+
+def _put_away(processes: Iterable[Process]) -> None:
+    for process in processes:
+        while not process.idle:
+            process.resume(killed=True)
+        process.leave()
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from shared.database.outage import is_outage
 from shared.log import Feed, Place, Record
+from shared.log.forward import Forwarder, Target
 from shared.log.position import Position, ReaderFault
 from shared.log.postgres import PostgresFeed, PostgresLog
 from shared.log.worker import Worker
@@ -26,9 +27,8 @@ class Portion:
     most: int = 5_000
 
     def waiting(self, positions: Mapping[Place, Position]) -> set[Place]:
-        if self.place is None:
-            return self.inner.waiting(positions)
-        return {self.place} & positions.keys()
+        found = self.inner.waiting(positions)
+        return found if self.place is None else found & {self.place}
 
     def read(self, place: Place, position: Position, limit: int) -> Sequence[Record]:
         return self.inner.read(place, position, min(limit, self.most))
@@ -46,32 +46,35 @@ class Tables(PostgresFeed):
     def __init__(self, logs: Mapping[str, PostgresLog]) -> None:
         self._logs, self._subscriptions = logs, []
 
+    def waiting(self, positions: Mapping[Place, Position]) -> set[Place]:
+        """What holds nothing new is read in vain: the scheduler knows better than to ask for it."""
+        return set(positions)
+
 
 @dataclass
 class Process:
-    """One worker process of a service: what it runs, its connection, and what is left of it when it dies."""
+    """One process of a service: what it runs, its connection, and what is left of it when it dies."""
 
     actor: Actor
     runtime: Runtime
-    logs: Mapping[str, PostgresLog]
     connection: Any = None
     worker: Any = None
-    feed: Portion = field(init=False)
 
     def born(self) -> None:
         """A new process: nothing is known but what the database holds."""
-        self.worker, self.connection = Worker(self.runtime, threading.Event()), None
-        self.feed = Portion(self._feed())
-
-    def _feed(self) -> Feed:
-        if self.runtime.feed:
-            return self.runtime.feed()
-        owners = {topic.split(".", 1)[0] for topic in self.runtime.service.inputs}
-        return Tables({owner: self.logs[owner] for owner in sorted(owners)})
+        self.connection = None
 
     @property
     def name(self) -> str:
         return self.actor.name
+
+    @property
+    def service(self) -> str:
+        return self.runtime.service.name
+
+    @property
+    def idle(self) -> bool:
+        return self.actor.state == "idle"
 
     @property
     def owner(self) -> str:
@@ -79,18 +82,22 @@ class Process:
         return str(self.worker.leases.owner)
 
     @property
+    def part(self) -> str:
+        """Reads, or forwards."""
+        return str(self.worker.leases.part)
+
+    @property
     def owned(self) -> frozenset[Place]:
         found: frozenset[Place] = self.worker.leases._owned
         return found
 
-    def stands(self, place: Place) -> int:
-        """The next position it would apply, as far as it knows."""
-        at = self.worker.positions.get(place)
-        return at.next_pos if at else 0
+    def places(self) -> set[Place]:
+        """What all of its kind share."""
+        return set(self.worker._places())
 
     def step(self, place: Place | None, most: int, plan: Plan | None) -> str:
         """One round of the product over one partition, or all."""
-        self.feed.place, self.feed.most = place, most
+        self.narrow(place, most)
         return self._told(self.actor.play(self._round, plan))
 
     def renew(self) -> str:
@@ -100,9 +107,31 @@ class Process:
     def resume(self, *, killed: bool = False) -> str:
         return self._told(self.actor.resume(killed=killed))
 
+    def stands(self, place: Place) -> int:
+        """The next position it would work on, as far as it knows."""
+        raise NotImplementedError
+
+    def narrow(self, place: Place | None, most: int) -> None:
+        """What the next step may see."""
+
+    def turn(self) -> Any:
+        """The product's step."""
+        raise NotImplementedError
+
+    def start_again(self) -> None:
+        """What the product's `run` does after an error that it does not end by."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Gives the connection back at the end of a run."""
+        if self.connection is not None:
+            with suppress(Exception):
+                self.connection.close()
+        self.connection = None
+
     def _round(self) -> Any:
         self._connect()
-        return self.worker.round(self.connection, self.feed)
+        return self.turn()
 
     def _renew(self) -> bool:
         if self.connection is None:
@@ -118,31 +147,68 @@ class Process:
             self.worker.leases._renew()
 
     def _told(self, outcome: Any) -> str:
-        if self.actor.state != "idle":
+        if not self.idle:
             return f"{SUSPENDED} {self.actor.state}"
         if not isinstance(outcome, BaseException):
             return DONE if outcome else IDLE
-        self._disconnect()
+        self.leave()
         if isinstance(outcome, Crash):
             self.born()
             return f"{DIED} {outcome}"
+        self.worker.leases.forget()
         self.start_again()
         if isinstance(outcome, Exception) and (is_outage(outcome) or isinstance(outcome, ReaderFault)):
             return f"{WAITS} {type(outcome).__name__}"
         return f"{BROKE} {type(outcome).__name__}: {outcome}"
 
+
+@dataclass
+class Reader(Process):
+    """Runs the product's worker."""
+
+    feed: Portion = field(init=False)
+
+    def born(self) -> None:
+        super().born()
+        self.worker, self.feed = Worker(self.runtime, threading.Event()), Portion(self._feed())
+
+    def _feed(self) -> Feed:
+        if self.runtime.feed:
+            return self.runtime.feed()
+        owners = sorted({topic.split(".", 1)[0] for topic in self.runtime.service.inputs})
+        return Tables({owner: cast(PostgresLog, self.runtime.logs[owner]) for owner in owners})
+
+    def stands(self, place: Place) -> int:
+        at = self.worker.positions.get(place)
+        return at.next_pos if at else 0
+
+    def narrow(self, place: Place | None, most: int) -> None:
+        self.feed.place, self.feed.most = place, most
+
+    def turn(self) -> Any:
+        return self.worker.round(self.connection, self.feed)
+
     def start_again(self) -> None:
-        """What the product's `run` does after an error that it does not end by."""
-        self.worker.leases.forget()
+        """It opens its feed anew, too."""
         self.worker.positions.clear()
+        self.feed = Portion(self._feed())
 
-    def _disconnect(self) -> None:
-        if self.connection is not None:
-            with suppress(Exception):
-                self.connection.close()
-        self.connection = None
 
-    def leave(self) -> None:
-        """Gives the connection back at the end of a run."""
-        self._disconnect()
-        self.feed.close()
+@dataclass
+class Copier(Process):
+    """Runs the product's forwarder."""
+
+    target: Target = field(kw_only=True)
+
+    def born(self) -> None:
+        super().born()
+        self.worker = Forwarder(self.runtime, self.target, threading.Event())
+
+    def stands(self, place: Place) -> int:
+        return int(self.worker._cursors.get(place, 0))
+
+    def turn(self) -> Any:
+        return self.worker.round(self.connection)
+
+    def start_again(self) -> None:
+        self.worker.start_again()

@@ -1,12 +1,10 @@
 """A run: a seed decides what happens next, until the story is told and everything has come to rest."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
-from services.client import ApiProblem
 from shared.log import Place
 from tests.simulation.actors import (
     AFTER_COMMIT,
@@ -17,40 +15,28 @@ from tests.simulation.actors import (
     LOCKED,
     LOST,
     MOVED,
+    SENT,
     SUSPEND,
     Plan,
 )
-from tests.simulation.processes import BROKE, DIED, DONE, SUSPENDED, Process
-from tests.simulation.story import Act, Configure, Decide, Push, Settle, Tick
+from tests.simulation.broker import TROUBLES, Broker
+from tests.simulation.processes import BROKE, DIED, Copier, Process
+from tests.simulation.story import Act
+from tests.simulation.teller import Teller
 from tests.simulation.world import World
 
-FAULTS = ("crash", "suspend", "lost", "takeover", "repeat", "unanswered", "split")
+FAULTS = ("crash", "suspend", "lost", "takeover", "repeat", "unanswered", "split", "trouble")
+"""Died, stopped and lost-connection steps; leases that run out; events sent again; answers lost; small portions; and
+what Kafka does to what is sent."""
 POINTS = (BEGUN, MOVED, LOCKED, COUNTED, BEFORE_COMMIT, AFTER_COMMIT)
+COPYING = (BEGUN, SENT, SENT, BEFORE_COMMIT, AFTER_COMMIT)
+PORTIONS = (1, 2, 3, 10, 5_000)
+STRUCK = 0.3  # of the steps, by some fault
 ROUNDS_TO_REST = 60
-STRUCK = 0.3  # of the steps of workers, by some fault
 
 
 class Stuck(Exception):
     """Nothing moves any more, and not everything is done."""
-
-
-@dataclass
-class Pending:
-    """An act on its way: sent perhaps more than once, answered not yet."""
-
-    act: Act
-    number: int
-    case: str | None = None
-
-    @property
-    def entity(self) -> tuple[str, ...]:
-        """Acts of one entity follow each other; those of others may overtake."""
-        match self.act:
-            case Configure(company, service, _, path):
-                return company, service, path
-            case Push(company):
-                return company, "events"
-        return ()
 
 
 @dataclass
@@ -65,85 +51,102 @@ class Run:
     seed: int
     acts: Sequence[Act]
     processes: list[Process]
+    broker: Broker | None = None
     faults: frozenset[str] = frozenset(FAULTS)
     trace: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    accepted: list[Act] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
-    _orphans: list[tuple[str, str]] = field(default_factory=list)
+    _orphans: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.dice = Random(f"schedule {self.seed}")
-        self._left = deque(Pending(act, number) for number, act in enumerate(self.acts))
-        self._unanswered: list[Pending] = []
-        self._pushed: list[Push] = []
-        self._clients = {
-            act.company: self.world.client(act.company) for act in self.acts if not isinstance(act, Settle)
-        }
+        self.teller = Teller(self.world, self.acts, str(self.seed), self.faults)
+        self._kinds = sorted({(process.service, process.part) for process in self.processes})
 
     def play(self) -> None:
         """Plays everything. Raises Stuck."""
-        for process in self.processes:
-            process.born()
-        while self._left or self._unanswered:
+        while not self.teller.done:
             self._something()
         self.rest()
 
     def note(self, line: str) -> None:
+        """Remembers a step."""
         self.trace.append(line)
         self.counts["steps"] += 1
 
     # --- what may happen next ---
 
     def _something(self) -> None:
-        choices: list[tuple[float, Callable[[], None]]] = [(4, self._act), (5, self._work), (0.3, self._renew_any)]
-        if any(process.actor.state != "idle" for process in self.processes):
+        choices: list[tuple[float, Callable[[], None]]] = [(4, self._tell), (5, self._work), (0.3, self._renew_any)]
+        if any(not process.idle for process in self.processes):
             choices.append((2, self._resume))
         if "takeover" in self.faults:
             choices.append((1 if self._orphans else 0.2, self._take_over))
-        if "repeat" in self.faults and self._pushed:
-            choices.append((0.2, self._repeat))
+        if "repeat" in self.faults and self.teller.pushed:
+            choices.append((0.2, lambda: self.note(self.teller.repeat())))
+        if self.broker and self.broker.delayed:
+            choices.append((0.7, self._arrive))
         [chosen] = self.dice.choices([choice for _, choice in choices], [weight for weight, _ in choices])
         chosen()
 
+    def _tell(self) -> None:
+        self.note(self.teller.next(self.rest))
+
+    def _arrive(self) -> None:
+        assert self.broker
+        self.broker.late_arrival(self.dice)
+        self.note("a batch that was given up reaches the broker")
+
     def _work(self) -> None:
-        ends = self.world.ends()
+        ends, idle = self.world.ends(), [process for process in self.processes if process.idle]
         behind = [
             (process, place)
-            for process in self.processes if process.actor.state == "idle"
-            for place in sorted(process.owned) if process.stands(place) < ends[place]
-        ]  # fmt: skip
-        strangers = [process for process in self.processes if process.actor.state == "idle" and not process.owned]
+            for process in idle
+            for place in sorted(process.owned)
+            if process.stands(place) < ends[place]
+        ]
+        strangers = [process for process in idle if not process.owned]
         if strangers and (not behind or self.dice.random() < 0.2):
-            return self._renew(self.dice.choice(strangers))
-        if behind:
-            process, place = self.dice.choice(behind)
-            most = self.dice.choice((1, 2, 3, 10, 5_000)) if "split" in self.faults else 5_000
-            self._step(process, place, most, self._plan())
+            self._renew(self.dice.choice(strangers))
+        elif behind:
+            self._struck(*self.dice.choice(behind))
 
-    def _plan(self) -> Plan | None:
-        struck, action, point = self.dice.random() < STRUCK, self.dice.choice((SUSPEND, SUSPEND, CRASH, LOST)), None
-        point = self.dice.choice(POINTS)
-        return Plan(point, action) if struck and action in self.faults else None
+    def _struck(self, process: Process, place: Place) -> None:
+        """A step of some size, with a fault perhaps."""
+        most = self._portion()
+        struck, action = self.dice.random() < STRUCK, self.dice.choice((SUSPEND, SUSPEND, CRASH, LOST))
+        copies = isinstance(process, Copier)
+        point = self.dice.choice(COPYING if copies else POINTS)
+        if self.broker:
+            self.broker.portion, self.broker.eager = self._portion(), self._portion()
+            trouble = self.dice.choice(TROUBLES)
+            self.broker.trouble = trouble if copies and "trouble" in self.faults and self.dice.random() < 0.3 else None
+        self._step(process, place, most, Plan(point, action) if struck and action in self.faults else None)
 
-    def _step(self, process: Process, place: Place | None, most: int, plan: Plan | None) -> str:
-        owner = process.owner
+    def _portion(self) -> int:
+        drawn = self.dice.choice(PORTIONS)
+        return drawn if "split" in self.faults else PORTIONS[-1]
+
+    def _step(self, process: Process, place: Place | None, most: int, plan: Plan | None = None) -> None:
+        owner, trouble = process.owner, self.broker.trouble if self.broker else None
         told = process.step(place, most, plan)
-        self.note(f"{process.name} takes {most} of {place}: {told}")
+        if trouble and self.broker and not self.broker.trouble:
+            self.counts["troubles"] += 1
+            told += f" ({trouble})"
+        self.note(f"{process.name} takes {most} of {place or 'all'}: {told}")
         self._consequences(process, owner, told)
-        return told
 
     def _consequences(self, process: Process, owner: str, told: str) -> None:
         kind = told.split(maxsplit=1)[0]
         self.counts[kind] += 1
         if kind == DIED:
-            self._orphans.append((process.runtime.service.name, owner))
+            self._orphans.append((process.service, process.part, owner))
         if kind == BROKE:
             self.broken.append(f"{process.name}: {told}")
 
     def _resume(self) -> None:
-        process = self.dice.choice([process for process in self.processes if process.actor.state != "idle"])
-        self._go_on(process, killed="crash" in self.faults and self.dice.random() < 0.2)
+        process = self.dice.choice([process for process in self.processes if not process.idle])
+        self._go_on(process, killed=self.dice.random() < 0.2 and "crash" in self.faults)
 
     def _go_on(self, process: Process, *, killed: bool = False) -> None:
         point, owner = process.actor.state, process.owner
@@ -154,120 +157,33 @@ class Run:
     # --- leases ---
 
     def _renew_any(self) -> None:
-        if idle := [process for process in self.processes if process.actor.state == "idle"]:
+        if idle := [process for process in self.processes if process.idle]:
             self._renew(self.dice.choice(idle))
 
     def _renew(self, process: Process) -> None:
         owner = process.owner
         told = process.renew()
-        self.note(f"{process.name} renews: {told}, owns {sorted(process.owned)}")
+        self.note(f"{process.name} renews: {told}, owns {len(process.owned)}")
         self._consequences(process, owner, told)
 
     def _take_over(self) -> None:
-        """Time runs out for one who is dead, stopped or slow, and another of its service takes what it had."""
-        living = [(process.runtime.service.name, process.owner) for process in self.processes if process.owned]
-        stopped = [(p.runtime.service.name, p.owner) for p in self.processes if p.actor.state != "idle" and p.owned]
-        if not (candidates := self._orphans or stopped or living):
-            return
-        service, owner = self.dice.choice(candidates)
-        self._expire(service, owner, fenced_only=self.dice.random() < 0.5)
-        heirs = [p for p in self.processes if p.runtime.service.name == service and p.owner != owner]
-        for heir in heirs:
-            if heir.actor.state == "idle":
-                self.counts["takeovers"] += 1
-                self._renew(heir)
+        """Time runs out for one who is dead, stopped or slow, and another of its kind takes what it had."""
+        living = [(p.service, p.part, p.owner) for p in self.processes if p.owned]
+        stopped = [(p.service, p.part, p.owner) for p in self.processes if p.owned and not p.idle]
+        fenced_only = self.dice.random() < 0.5
+        if candidates := self._orphans or stopped or living:
+            service, part, owner = self.dice.choice(candidates)
+            self._expire(service, owner, fenced_only=fenced_only)
+            for heir in self.processes:
+                if (heir.service, heir.part) == (service, part) and heir.owner != owner and heir.idle:
+                    self.counts["takeovers"] += 1
+                    self._renew(heir)
 
     def _expire(self, service: str, owner: str, *, fenced_only: bool = False) -> None:
         """`fenced_only`: the predecessor's backend cannot be ended, so that only the fence is left."""
-        eye = self.world.eyes[service]
-        gone = ", backend_pid = 0" if fenced_only else ""
-        eye.execute(f"UPDATE log.lease SET until = now() - interval '1 s'{gone} WHERE owner = %s".encode(), [owner])
-        eye.execute("UPDATE log.worker SET until = now() - interval '1 s' WHERE owner = %s", [owner])
-        self._orphans = [orphan for orphan in self._orphans if orphan[1] != owner]
-        self.note(f"the lease of one of {service} runs out{' and its backend stays' if fenced_only else ''}")
-
-    # --- acts ---
-
-    def _act(self) -> None:
-        busy = {pending.entity for pending in self._unanswered}
-        if self._unanswered and (not self._left or self.dice.random() < 0.4):
-            return self._send(self._unanswered.pop(self.dice.randrange(len(self._unanswered))))
-        if not self._left:
-            return
-        following = self._left[0]
-        if busy and (following.entity in busy or not following.entity):
-            return  # it has to wait for an answer to what came before
-        self._left.popleft()
-        if isinstance(following.act, Settle):
-            self.note("everything comes to rest")
-            self.rest()
-            return self.accepted.append(following.act)
-        self._send(following)
-
-    def _send(self, pending: Pending, *, calm: bool = False) -> None:
-        lost = not calm and self.dice.random() < 0.15 and "unanswered" in self.faults
-        how = self.dice.choice((BEFORE_COMMIT, AFTER_COMMIT, "on the way"))
-        if lost and how != "on the way":
-            self.world.api_plan.plan = Plan(how, LOST)
-        try:
-            told = self._call(pending)
-        finally:
-            self.world.api_plan.plan = None
-        if lost and how == "on the way":
-            told = "unanswered"
-        self.note(f"act {pending.number} {type(pending.act).__name__}: {told}")
-        self.counts[told] += 1
-        if told in ("unanswered", "busy"):
-            self._unanswered.append(pending)
-        elif told == "accepted":
-            self.accepted.append(pending.act)
-            if isinstance(pending.act, Push):
-                self._pushed.append(pending.act)
-
-    def _call(self, pending: Pending) -> str:
-        try:
-            return self._request(pending)
-        except ApiProblem as problem:
-            if problem.status in (429, 503):
-                return "busy"
-            if problem.status >= 500:
-                self.broken.append(f"act {pending.number}: HTTP {problem.status} {problem}")
-            return f"refused: {problem.status} {problem.type}"
-
-    def _request(self, pending: Pending) -> str:
-        act = pending.act
-        assert not isinstance(act, Settle)
-        client, headers = self._clients[act.company], {"Idempotency-Key": f"{self.seed}-{pending.number}"}
-        match act:
-            case Configure(_, service, method, path, body):
-                client.request(method, f"/{service}/v1/{path}", json=dict(body), headers=headers)
-            case Push(_, events):
-                client.push(list(events))  # type: ignore[arg-type]
-            case Tick(_, at):
-                client.post("/metrics/v1/ticks", {"at": at})
-            case Decide(_, goal, period, body, what):
-                if not self._find_case(client, pending, goal, period):
-                    return "no case"
-                path = f"/reviews/v1/cases/{pending.case}/{what}"
-                client.request("POST", path, json=dict(body), headers=headers)
-        return "accepted"
-
-    def _find_case(self, client: Any, pending: Pending, goal: str, period: str) -> bool:
-        """The case is looked up once: a repetition means the same one, closed by then or not."""
-        if pending.case is None:
-            found = client.get("/reviews/v1/cases", goal=goal, period=period)["items"]
-            pending.case = next((case["id"] for case in found if case["status"] != "closed"), None)
-        return pending.case is not None
-
-    def _repeat(self) -> None:
-        """A source sends again what was accepted long ago."""
-        act = self.dice.choice(self._pushed)
-        try:
-            receipts = self._clients[act.company].push(list(act.events))  # type: ignore[arg-type]
-        except ApiProblem as problem:
-            return self.note(f"a repetition: {problem.status}")
-        self.counts["duplicates"] += sum(receipt["status"] == "duplicate" for receipt in receipts)
-        self.note(f"a repetition: {sorted(receipt['status'] for receipt in receipts)}")
+        self.world.expire(service, owner, forget_backend=fenced_only)
+        self._orphans = [orphan for orphan in self._orphans if orphan[2] != owner]
+        self.note(f"a lease of {service} runs out{', and its holder cannot be ended' if fenced_only else ''}")
 
     # --- rest ---
 
@@ -275,44 +191,44 @@ class Run:
         """No fault happens any more, until every reader stands at the end of what it reads. Raises Stuck."""
         for _ in range(ROUNDS_TO_REST):
             self._calm_down()
-            while self._unanswered:
-                self._send(self._unanswered.pop(0), calm=True)
+            for told in self.teller.finish():
+                self.note(told)
+            ends = self.world.ends()
             for process in self.processes:
-                if process.owned and self._lag(process):
-                    self._step(process, None, 5_000, None)
+                if any(process.stands(place) < ends[place] for place in process.owned):
+                    self._step(process, None, PORTIONS[-1])
             if not any(self._lags().values()):
                 return
-        lagging = [f"{name} lags by {lag}" for name, lag in self._lags().items() if lag]
-        raise Stuck("; ".join(lagging) + f"; last of all: {self.trace[-1]}")
+        lagging = [f"{name} by {lag}" for name, lag in self._lags().items() if lag]
+        raise Stuck(f"{', '.join(lagging)} behind; last of all: {self.trace[-1]}")
 
     def _calm_down(self) -> None:
+        if self.broker:
+            self.broker.portion = self.broker.eager = PORTIONS[-1]
+            self.broker.trouble = None
+            while self.broker.delayed:
+                self._arrive()
         for process in self.processes:
-            if process.actor.state != "idle":
+            if not process.idle:
                 self._go_on(process)
-        for service, owner in list(self._orphans):
+        for service, _, owner in list(self._orphans):
             self._expire(service, owner)
-        for service in sorted(self.world.workers):
-            self._share(service)
+        for service, part in self._kinds:
+            self._share(service, part)
 
-    def _share(self, service: str) -> None:
+    def _share(self, service: str, part: str) -> None:
         """Renews until everybody knows what is whose, and every partition is somebody's."""
-        mine = [process for process in self.processes if process.runtime.service.name == service]
-        wanted = {place: process.owner for process in mine for place in process.owned}
-        if wanted.keys() < set(mine[0].worker._places()) or wanted != self.world.owners(service):
+        mine = [process for process in self.processes if (process.service, process.part) == (service, part)]
+        held = {place: process.owner for process in mine for place in process.owned}
+        if held.keys() < mine[0].places() or held != self.world.owners(service, part):
             for process in mine:
                 self._renew(process)
 
-    def _lag(self, process: Process) -> bool:
-        ends = self.world.ends()
-        return any(process.stands(place) < ends[place] for place in process.owned)
-
     def _lags(self) -> dict[str, int]:
+        """How far each service is behind what it reads, or copies."""
         ends, lags = self.world.ends(), {}
-        for service, runtime in self.world.workers.items():
-            at = self.world.positions(service)
-            mine = [place for place in ends if place[0] in runtime.service.inputs]
-            lags[service] = sum(ends[place] - at.get(place, 0) for place in mine)
+        for service, part in self._kinds:
+            at = self.world.stands(service, part)
+            process = next(p for p in self.processes if (p.service, p.part) == (service, part))
+            lags[f"{service} ({part})"] = sum(ends[place] - at.get(place, 0) for place in process.places())
         return lags
-
-
-__all__ = ["DONE", "FAULTS", "SUSPENDED", "Run", "Stuck"]

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from shared.contracts.base import Tick
 from shared.database.unit_of_work import UnitOfWork
 from shared.log import Place, Record
+from shared.log.leases import FORWARD, READ
+from tests.simulation.broker import Broker
 from tests.simulation.world import World
 
 _COLUMNS = ("topic", "partition", "pos", "type", "company", "key", "tick")
@@ -36,11 +38,20 @@ class Seen(NamedTuple):
         return self.topic, self.partition
 
 
-def verdict(world: World) -> list[str]:
+def verdict(world: World, broker: Broker | None) -> list[str]:
     """Everything that is wrong with who applied what; empty where every record had one effect, in order."""
     logs = _logs(world)
     found = [line for name, runtime in world.workers.items() for line in _of_service(world, name, runtime, logs)]
-    return [*_parked(world), *found]
+    return [*_parked(world), *found, *(_copied(world, broker, logs) if broker else ())]
+
+
+def _copied(world: World, broker: Broker, logs: Mapping[Place, list[Seen]]) -> Iterator[str]:
+    """Whatever a forwarder's cursor has passed is in Kafka."""
+    cursors = {place: at for name in world.workers for place, at in world.stands(name, FORWARD).items()}
+    for place, records in sorted(logs.items()):
+        there = {int(dict(raw.headers)["ce_position"]) for raw in broker.records(place)}
+        if lost := sorted({each.pos for each in records if each.pos < cursors.get(place, 0)} - there):
+            yield f"{place[0]}/{place[1]}: {lost} counted as copied, and not in Kafka"
 
 
 def _parked(world: World) -> Iterator[str]:
@@ -76,7 +87,7 @@ def _of_service(world: World, name: str, runtime: Any, logs: Mapping[Place, list
             wanted = [each.pos for each in records if not _is_barrier(each, together)]
             yield from _compared(f"{name} applied {place[0]}/{place[1]}", wanted, by_place[place])
     yield from _barriers(name, seen, {place: logs[place] for place in together}, together)
-    stands, ends = world.positions(name), world.ends()
+    stands, ends = world.stands(name, READ), world.ends()
     for place in sorted(place for place in ends if place[0] in service.inputs):
         if stands.get(place, 0) != ends[place]:
             yield f"{name} stands at {stands.get(place, 0)} of {ends[place]} in {place[0]}/{place[1]}"

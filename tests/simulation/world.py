@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -22,6 +23,7 @@ from shared.database.provision import ServiceUrls, engine_for, provision
 from shared.http.application import create_app
 from shared.identity import LocalIssuer, identity_of
 from shared.log import Place
+from shared.log.leases import READ
 from shared.log.postgres import PostgresLog, create_topics
 from shared.service import Runtime
 from shared.settings import Settings
@@ -97,15 +99,27 @@ class World:
         )
         return {(topic, partition): end for topic, partition, end in rows}
 
-    def positions(self, service: str) -> dict[Place, int]:
-        """Where a service has committed to stand, of all it reads."""
-        rows = self.eyes[service].execute("SELECT topic, partition, next_pos FROM log.position")
+    def counts(self) -> dict[str, int]:
+        """How many partitions each topic has."""
+        return Counter(topic for topic, _ in self.ends())
+
+    def stands(self, service: str, part: str) -> dict[Place, int]:
+        """Where a service has committed to stand, of all it reads, or of its own log that it forwards."""
+        table = "position" if part == READ else "forward"
+        rows = self.eyes[service].execute(f"SELECT topic, partition, next_pos FROM log.{table}".encode())
         return {(topic, partition): at for topic, partition, at in rows}
 
-    def owners(self, service: str) -> dict[Place, str]:
-        """Who holds the lease of each partition that a service reads."""
-        rows = self.eyes[service].execute("SELECT topic, partition, owner FROM log.lease WHERE part = 'read'")
+    def owners(self, service: str, part: str) -> dict[Place, str]:
+        """Who holds the lease of each partition."""
+        rows = self.eyes[service].execute("SELECT topic, partition, owner FROM log.lease WHERE part = %s", [part])
         return {(topic, partition): owner for topic, partition, owner in rows}
+
+    def expire(self, service: str, owner: str, *, forget_backend: bool) -> None:
+        """Lets an owner's leases run out; a successor cannot end a backend that it does not find."""
+        gone = ", backend_pid = 0" if forget_backend else ""
+        sql = f"UPDATE log.lease SET until = now() - interval '1 s'{gone} WHERE owner = %s"
+        self.eyes[service].execute(sql.encode(), [owner])
+        self.eyes[service].execute("UPDATE log.worker SET until = now() - interval '1 s' WHERE owner = %s", [owner])
 
     def close(self) -> None:
         self.http.close()
