@@ -135,7 +135,7 @@ def _fact(
         except Missing:
             continue
     try:
-        unit = part("unit")
+        unit = part("unit").strip() if "unit" in rule else None
     except Missing:
         unit = ""
     effect = rule.get("effect", "add")

@@ -32,16 +32,10 @@ class Plan:
         contribution = dice.choice(("weighted_average", "minimum", "milestone", "sum"))
         chosen = dice.sample(sorted(metrics), min(len(metrics), 2))
         kind = dice.choice(("month", "quarter"))
-        above = {
-            "name": "All",
-            "owner_unit": "company",
-            "period": "quarter",
-            "starts": "2025-01-01",
-            "status": "active",
-        }
-        thread.append(world.put("goals/goals/all", **above, contribution=contribution))
+        above: Body = {"name": "All", "owner_unit": "company", "period": "quarter", "starts": "2025-01-01"}
+        thread.append(world.put("goals/goals/all", **above, status="active", contribution=contribution))
         if contribution == "sum":
-            chosen = chosen[:1]
+            kind, chosen = "month", chosen[:1]
             thread.append(_target(world, "all", "5000"))
         for number, metric in enumerate(chosen * (2 if len(chosen) < 2 else 1)):
             self._goal(world, f"g{number + 1}", metric, kind, metrics[metric])
@@ -63,9 +57,10 @@ class Plan:
         self.changes.append(
             [world.put(f"goals/goals/{code}", **heavier, effective_from=dice.choice(("2025-02-01", "2025-04-01")))]
         )
-        if dice.random() < 0.8:
+        if dice.random() < 0.7:
             direction = dice.choice((better, better, "at_least" if better == "higher" else "at_most"))
-            thread.append(_target(world, code, target, direction=direction))
+            begins = {"effective_from": "2025-02-15"} if dice.random() < 0.2 else {}
+            thread.append(_target(world, code, target, direction=direction, **begins))
         factor = dice.choice(("0.5", "1.75", "40"))
         later = dice.choice(("2025-02-10", "2025-04-01", "2025-05-15"))
         self.changes.append([_target(world, code, f"{float(target) * float(factor):.2f}", effective_from=later)])
@@ -138,6 +133,8 @@ def foundation(world: World, *, large: bool) -> Plan:
         thread.append(_person(world, code, unit, manager))
     mover, moves = dice.choice(world.people[1:]), dice.choice(("2025-02-14", "2025-04-01"))
     plan.first.append(thread)
+    if dice.random() < 0.6:
+        plan.settings.append([put("goals/policies/deviation_judgement", value=dice.choice(("day", "week")))])
     newcomer = _person(world, "newcomer", "west", "ann", effective_from="2025-02-01")
     if dice.random() < 0.5:
         thread.append(newcomer)
@@ -151,7 +148,7 @@ def foundation(world: World, *, large: bool) -> Plan:
         [put("goals/policies/target_change", value=dice.choice(("prorated", "from_its_date")))],
         [put("goals/policies/attainment_curve", value=STEPS, effective_from=dice.choice(("0001-01-01", "2025-04-01")))],
         [put("goals/policies/deviation_limit", value=dice.choice(("0", "0.5")))],
-        [put("goals/policies/deviation_judgement", value=dice.choice(("day", "week")))],
+        [put("goals/policies/deviation_judgement", value="period_end", effective_from="2025-04-01")],
         [put("reviews/policies/plan_due_hours", value="1000")],
     ]  # fmt: skip
     world.people = [*world.people, "newcomer"]

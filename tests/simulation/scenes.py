@@ -104,7 +104,7 @@ def _orders(world: World, size: int) -> list[Body]:
         data = {
             "order": order, "seller": world.person() if dice.random() < 0.8 else world.unit(),
             "channel": dice.choice(("web", "shop", "fair")), "amount": world.amount(10, 900),
-            "currency": dice.choice(("CNY", "CNY", "CNY", "EUR", "EUR", "USD" if dice.random() < 0.3 else "CNY")),
+            "currency": dice.choice(("CNY", "CNY", "CNY", "EUR", "EUR", "USD" if dice.random() < 0.5 else " ")),
             "revision": "1",
         }  # fmt: skip
         if dice.random() < 0.06:

@@ -30,7 +30,7 @@ def story(seed: int, length: int) -> list[Act]:
     """The acts of a seed, about `length` of them, and no fewer than make sense (some 40); companies are called
     `sim<seed>a` and sometimes `sim<seed>b`."""
     dice = Random(f"story {seed}")
-    companies = [f"sim{seed}a"] + ([f"sim{seed}b"] if length >= 100 and dice.random() < 0.4 else [])
+    companies = [f"sim{seed}a"] + ([f"sim{seed}b"] if dice.random() < 0.15 else [])
     tales = [_tale(dice, company, length // len(companies)) for company in companies]
     return tales[0] if len(tales) == 1 else _together(dice, tales)
 
@@ -65,7 +65,8 @@ def _phases(
     phases: list[list[Thread]] = [[] for _ in range(count)]
     phases[0] += plan.first
     for thread in [thread for scene in scenes for thread in scene.threads] + plan.settings:
-        phases[0 if dice.random() < 0.8 else dice.randrange(count)].append(thread)
+        if dice.random() > 0.03:  # what is never set keeps events waiting
+            phases[0 if dice.random() < 0.8 else dice.randrange(count)].append(thread)
     late = [thread for scene in scenes for thread in scene.changes] + plan.changes
     for thread in dice.sample(late, min(len(late), dice.randint(2, 7))):
         phases[dice.randrange(count)].append(thread)
@@ -84,6 +85,8 @@ def _pushes(world: World, events: Sequence[Body]) -> Iterable[Push]:
             sent.append(event | {"data": event["data"] | {"revision": "9", "amount": "1", "rate": "0.5"}})
         elif roll < 0.16:
             sent.append({name: value for name, value in event.items() if name != "id"})
+    if dice.random() < 0.5:
+        sent.append(world.event("memo", world.moment(), text="No mapping takes this."))
     dice.shuffle(sent)
     while sent:
         size = dice.choice((1, 2, 3, 5, 8))
@@ -108,7 +111,11 @@ def _judgement(world: World, plan: Plan, at: str, meanwhile: Sequence[Push]) -> 
         for goal, kind in plan.goals.items()
         for span in Calendar("UTC", plan.first_month).between(kind, FIRST_DAY, today)
     ]
-    for goal, label in dice.sample(places, min(len(places), 5)):
+    decided = set()
+    for goal, label in dice.sample(places, min(len(places), 6)):
+        if goal in decided:  # which of two new targets of one goal comes first is for the story to say
+            acts.append(Settle())
+        decided.add(goal)
         acts.append(_decision(world, goal, label, today))
     return [*acts, Settle()]
 
