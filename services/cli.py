@@ -17,7 +17,14 @@ from services.cli_options import DatabaseUrl, Directory, ServiceName, console, p
 from shared.database.directory import BrokenEnvironment
 from shared.errors import DomainError
 
-PARTS = ("services.cli_operate", "services.cli_files", "services.cli_import", "services.cli_topics", "services.demo")
+PARTS = (
+    "services.cli_operate",
+    "services.cli_files",
+    "services.cli_import",
+    "services.cli_topics",
+    "services.cli_verify",
+    "services.demo",
+)
 
 cli = typer.Typer(
     name="valueloop",

@@ -135,6 +135,11 @@ def _settle(runtimes: Mapping[str, Runtime]) -> None:
         pause = min(pause * 1.5, 0.05)
 
 
+def behind(runtimes: Mapping[str, Runtime]) -> int:
+    """How many records all readers together have left."""
+    return sum(end - at for at, end in _where(runtimes).values())
+
+
 def _where(runtimes: Mapping[str, Runtime]) -> dict[tuple[str, str, int], tuple[int, int]]:
     """Where each reader stands, and where what it reads ends."""
     ends: dict[Place, int] = {}
