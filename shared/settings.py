@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         default=14, ge=1, description="How long Kafka keeps records; a reader must not be away for longer [days]."
     )
     kafka_timeout_seconds: float = Field(
-        default=30, gt=0, description="How long to wait for Kafka's acknowledgement before it is sent again [s]."
+        default=10, gt=0, description="How long to wait for Kafka's acknowledgement before it is sent again [s]."
     )
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How to talk to Kafka: in the clear or by TLS, with or without a login."

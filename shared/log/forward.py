@@ -61,12 +61,12 @@ class Target(Protocol):
     def name_of(self, topic: str) -> str:
         """What the topic is called there."""
 
-    def refuse_foreign(self, topic: str, partition: int) -> None:
-        """Raises `ForeignTopic` where the partition holds records already, though nothing was ever copied to it."""
+    def last(self, place: Place) -> Record | None:
+        """The last record that any forwarder sent to a partition; None where there is none."""
 
 
 class ForeignTopic(ReaderFault):
-    """The topic in Kafka holds records of another log."""
+    """The topic in Kafka holds records that this log does not have."""
 
 
 class Forwarder:
@@ -78,10 +78,10 @@ class Forwarder:
         self.log = PostgresLog(runtime.engine)
         self._cursors: dict[Place, int] = {}
         self._producer: Producer | None = None
+        self._pause = 0.1  # [s] until the next try after a failed one; grows while they fail
 
     def run(self) -> None:
         """Copies until stopped. While the broker or the database is away, it waits; nothing is lost by that."""
-        pause = 0.1
         while not self.stop.is_set():
             try:
                 with self.runtime.engine.connect() as connection:
@@ -93,10 +93,8 @@ class Forwarder:
                 else:
                     log.exception("forwarder stopped by an unexpected error; it starts again", service=self._name)
                 self.leases.forget()
-                self.stop.wait(pause)
-                pause = min(pause * 2, 5)
-            else:
-                pause = 0.1
+                self.stop.wait(self._pause)
+                self._pause = min(self._pause * 2, 5)
             finally:
                 self.start_again()
 
@@ -166,15 +164,32 @@ class Forwarder:
                     raise LostOwnership(f"{place[0]}/{place[1]} is copied by another forwarder now")
         for place, count in by.items():
             self._cursors[place] += count
+        self._pause = 0.1
 
     def _cursor(self, connection: Connection, place: Place) -> int:
+        self._refuse_foreign(place)
         params = {"topic": place[0], "partition": place[1]}
         with connection.begin():
-            if (at := connection.execute(_AT, params).scalar()) is None:
-                self.target.refuse_foreign(*place)
-                connection.execute(_CURSOR, params)
-                at = connection.execute(_AT, params).scalar_one()
-        return int(at)
+            connection.execute(_CURSOR, params)
+            return int(connection.execute(_AT, params).scalar_one())
+
+    def _refuse_foreign(self, place: Place) -> None:
+        """Positions mean nothing between logs: readers would drop new records as old ones."""
+        last = self.target.last(place)
+        if last is None:
+            return
+        if last.epoch != self.log.epoch():
+            raise ForeignTopic(
+                f"{self.target.name_of(place[0])}/{place[1]} in Kafka holds records of log {last.epoch[:8]}, this one "
+                f"is {self.log.epoch()[:8]}: another installation's, or one from before a rebuild. Set another "
+                "VALUELOOP_KAFKA_PREFIX."
+            )
+        if last.pos >= self.log.ends([place[0]])[place]:
+            raise ForeignTopic(
+                f"{self.target.name_of(place[0])}/{place[1]} in Kafka holds record {last.pos}, which this log has not "
+                "reached: its database was restored to an earlier moment. Rebuild from it (`valueloop rebuild`), with "
+                "another VALUELOOP_KAFKA_PREFIX."
+            )
 
 
 def encode(record: Record, service: str) -> tuple[bytes, bytes, Headers]:

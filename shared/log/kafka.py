@@ -21,7 +21,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from shared.database.directory import BrokenEnvironment
 from shared.log import Place, Record
-from shared.log.forward import ForeignTopic, Producer
+from shared.log.forward import Producer
 from shared.log.position import GapInLog, Position
 from shared.settings import Settings
 
@@ -78,7 +78,7 @@ class Cluster:
         }
         return {name: value for name, value in said.items() if value is not None} | {
             "allow_auto_create_topics": False,
-            "bootstrap_timeout_ms": int(settings.kafka_timeout_seconds * 1000),
+            "bootstrap_timeout_ms": 5_000,  # whoever waits for Kafka asks again, and looks in between whether to stop
             "request_timeout_ms": int(settings.kafka_timeout_seconds * 1000),
             "reconnect_backoff_max_ms": 2_000,
             "metadata_max_age_ms": 30_000,
@@ -97,11 +97,11 @@ class Cluster:
         )  # fmt: skip
         return made
 
-    def consumer(self, group: str | None) -> Any:
-        """A consumer that takes what it is assigned, from where it is told."""
+    def consumer(self, group: str | None, **more: Any) -> Any:
+        """A consumer that takes what it is assigned, from where it is told. `more` are settings of the library."""
         return KafkaConsumer(
             **self.connection, group_id=group, enable_auto_commit=False, auto_offset_reset="none",
-            fetch_max_wait_ms=100, max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=100, max_partition_fetch_bytes=4 * 1024 * 1024, **more,
         )  # fmt: skip
 
     def admin(self) -> Any:
@@ -117,6 +117,15 @@ class Cluster:
                 self._counts[topic] = (time.monotonic(), count)
             return count
 
+    def topic_id(self, topic: str) -> str:
+        """Another one where a topic was deleted and made anew; empty where it does not exist."""
+        admin = self.admin()
+        try:
+            (found,) = admin.describe_topics([self.name_of(topic)])
+        finally:
+            admin.close()
+        return "" if found["error_code"] else str(found["topic_id"])
+
     def ends(self, places: Sequence[Place]) -> dict[Place, int]:
         """The offset that the next record of each partition will get."""
         with self._lock:
@@ -127,13 +136,22 @@ class Cluster:
         """A place, in the words of the client library."""
         return TopicPartition(self.name_of(place[0]), place[1])
 
-    def refuse_foreign(self, topic: str, partition: int) -> None:
-        """See `forward.Target`."""
-        if self.ends([(topic, partition)])[topic, partition] > 0:
-            raise ForeignTopic(
-                f"{self.name_of(topic)}/{partition} holds records, but this log was never copied there. It belongs to "
-                "another installation or to one from before a rebuild: set another VALUELOOP_KAFKA_PREFIX."
-            )
+    def last(self, place: Place) -> Record | None:
+        """See `forward.Target`. What no forwarder sent is passed over."""
+        partition = self.partition(place)
+        with self._lock:
+            consumer = self._ask()
+            start = consumer.beginning_offsets([partition])[partition]
+            offset = consumer.end_offsets([partition])[partition]
+            consumer.assign([partition])
+            while offset > start:
+                offset -= 1
+                consumer.seek(partition, offset)
+                raw = consumer.poll(timeout_ms=int(self.settings.kafka_timeout_seconds * 1000), max_records=1)
+                for one in raw.get(partition, ()):
+                    if (record := decode(place, one)) is not None:
+                        return record
+        return None
 
     def _ask(self) -> KafkaConsumer:
         self._asked = self._asked or KafkaConsumer(**self.connection)

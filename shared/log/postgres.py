@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from shared.log import Place, Record
 from shared.log.append import CHANNEL
-from shared.log.position import Position
+from shared.log.position import LogReplaced, Position
 from shared.service import Service
 
 READ = text(
@@ -71,7 +71,13 @@ class PostgresFeed:
         waiting = set()
         for owner, log in self._logs.items():
             mine = {place: at for place, at in positions.items() if place[0].split(".", 1)[0] == owner}
-            waiting |= {place for place, lag in log.lag(mine).items() if lag > 0} if mine else set()
+            for place, lag in log.lag(mine).items() if mine else ():
+                if lag < 0:
+                    raise LogReplaced(
+                        f"{place[0]}/{place[1]}: {-lag} records that were applied are not in the log any more. "
+                        "Its database was restored to an earlier moment: rebuild this service too (`valueloop rebuild`)."
+                    )
+                waiting |= {place} if lag else set()
         return waiting
 
     def read(self, place: Place, position: Position, limit: int) -> Sequence[Record]:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,9 +20,10 @@ from shared.database.provision import engine_for, grants_after_migrations, make_
 from shared.database.tables import platform_tables
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.log.parking import StillBroken, take_key
+from shared.log.position import LogReplaced
 from shared.log.postgres import PostgresLog, create_topics
 from shared.log.repair import apply_parked
-from shared.log.worker import Worker
+from shared.log.worker import Worker, open_feed
 from shared.service import Received, Runtime, Service
 from shared.settings import Settings
 
@@ -277,8 +279,25 @@ def test_an_outage_parks_nothing_and_loses_nothing(toy: Toy) -> None:
     assert toy.scalar("SELECT count(*) FROM log.parked") == 0
 
 
+def test_a_log_that_was_restored_to_an_earlier_moment_stops_its_readers(toy: Toy) -> None:
+    toy.say(*((f"k{n}", "one") for n in range(9)))
+    with Running(toy, 1) as running:
+        eventually(lambda: len(toy.heard()) == 9)
+        running.stop.set()
+    with toy.speaker.engine.begin() as restored:
+        restored.execute(text("UPDATE log.partition SET next_pos = next_pos - 1 WHERE next_pos > 0"))
+        restored.execute(text("DELETE FROM log.record r USING log.partition p WHERE r.partition = p.partition AND "
+                              "r.pos >= p.next_pos"))  # fmt: skip
+    with pytest.raises(LogReplaced, match="restored"):
+        worker = Worker(toy.listener, threading.Event())
+        with closing(open_feed(toy.listener)) as feed, toy.listener.engine.connect() as connection:
+            worker.leases.begin(connection)
+            with worker.leases.kept(connection):
+                worker.round(connection, feed)
+
+
 def test_another_epoch_stops_the_reader_with_the_remedy(toy: Toy) -> None:
-    from shared.log.position import LogReplaced, claim
+    from shared.log.position import claim
 
     with toy.listener.engine.begin() as connection:
         claim(connection, "toy.words", 0, "an-old-epoch")
