@@ -64,6 +64,19 @@ def raise_(
     console.print(f"{topic} has {partitions} partitions.")
 
 
+@topics.command("restart")
+def restart(data_directory: Directory = None, database_url: DatabaseUrl = None) -> None:
+    """Copy all of the log to Kafka again, after Kafka lost it: to empty topics, under another VALUELOOP_KAFKA_PREFIX.
+
+    Workers must be stopped. Readers keep their positions, and drop what they have.
+    """
+    settings = settings_with(data_directory=data_directory, database_url=database_url)
+    with administrator(settings) as admin_url:
+        tables = settings.model_copy(update={"kafka_bootstrap": None})
+        in_kafka.copy_again(build_runtimes(tables, database_urls(settings, admin_url), purpose="worker").values())
+    console.print("Start the workers again; they copy the log from its beginning.")
+
+
 def _steps(settings: Settings) -> list[in_kafka.Step]:
     with administrator(settings) as admin_url:
         runtimes = build_runtimes(settings, database_urls(settings, admin_url), purpose="worker")

@@ -147,7 +147,8 @@ class Forwarder:
         sent = [self._send(record) for chunk in chunks.values() for record in chunk]
         for acknowledgement in sent:
             acknowledgement.get(self.runtime.settings.kafka_timeout_seconds)
-        self._move(connection, {place: len(chunk) for place, chunk in chunks.items() if chunk})
+        # Where the log was trimmed before it was ever copied, the first position copied is not the cursor.
+        self._move(connection, {place: chunk[-1].pos + 1 for place, chunk in chunks.items() if chunk})
 
     def _send(self, record: Record) -> Acknowledgement:
         self._producer = self._producer or self.target.producer()
@@ -155,15 +156,13 @@ class Forwarder:
         topic = self.target.name_of(record.topic)
         return self._producer.send(topic, partition=record.partition, key=key, value=value, headers=headers)
 
-    def _move(self, connection: Connection, by: dict[Place, int]) -> None:
+    def _move(self, connection: Connection, to: dict[Place, int]) -> None:
         with connection.begin():
-            for place, count in sorted(by.items()):
-                old = self._cursors[place]
-                params = {"topic": place[0], "partition": place[1], "old": old, "new": old + count}
+            for place, new in sorted(to.items()):
+                params = {"topic": place[0], "partition": place[1], "old": self._cursors[place], "new": new}
                 if not connection.execute(_MOVE, params | {"owner": self.leases.owner}).rowcount:
                     raise LostOwnership(f"{place[0]}/{place[1]} is copied by another forwarder now")
-        for place, count in by.items():
-            self._cursors[place] += count
+        self._cursors |= to
         self._pause = 0.1
 
     def _cursor(self, connection: Connection, place: Place) -> int:

@@ -75,7 +75,7 @@ class PostgresFeed:
                 if lag < 0:
                     raise LogReplaced(
                         f"{place[0]}/{place[1]}: {-lag} records that were applied are not in the log any more. "
-                        "Its database was restored to an earlier moment: rebuild this service too (`valueloop rebuild`)."
+                        "Its database was restored to an earlier moment: rebuild this service too, `valueloop rebuild`."
                     )
                 waiting |= {place} if lag else set()
         return waiting

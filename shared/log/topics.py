@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 SOURCE_EVENTS = "source-events"
 REJECTED = "source-events.rejected"
 """The topics by which ERP systems push events; without an owner, since no forwarder writes the first."""
+# Whatever senders compress with, its broker takes it apart: the reader need not know every method.
+FROM_OTHERS = {"compression.type": "uncompressed"}
 
 
 class WrongTopics(BrokenEnvironment):
@@ -28,6 +30,10 @@ class WrongTopics(BrokenEnvironment):
 
 class NotDrained(BrokenEnvironment):
     """A topic cannot be widened while readers have records of it before them."""
+
+
+class NotStopped(BrokenEnvironment):
+    """Workers run, and must not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,10 @@ def plan(cluster: Cluster, counts: Mapping[str, int]) -> list[Step]:
     admin = cluster.admin()
     try:
         there = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
-        wanted = desired_configuration(cluster)
+        usual = desired_configuration(cluster)
         steps: list[Step] = []
         for topic, count in sorted(counts.items()):
-            name = cluster.name_of(topic)
+            name, wanted = cluster.name_of(topic), usual | (FROM_OTHERS if topic == SOURCE_EVENTS else {})
             if name not in there:
                 steps.append(Step(name, f"make it with {count} partitions", count, wanted, make=True))
                 continue
@@ -118,6 +124,25 @@ def partition_counts(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT topic, count(*) FROM log.partition GROUP BY topic"))
         return {row[0]: row[1] for row in rows}
+
+
+def copy_again(runtimes: Iterable[Runtime]) -> None:
+    """Forgets what was copied to Kafka and where readers stand there, so that all of the log is copied to empty topics.
+
+    Positions stay: readers drop what they have.
+
+    Raises:
+        NotStopped: workers run.
+    """
+    for runtime in runtimes:
+        with runtime.engine.begin() as connection:
+            if connection.execute(text("SELECT count(*) FROM log.worker WHERE until > now()")).scalar_one():
+                raise NotStopped(
+                    f"Workers of {runtime.service.name} run, or were killed a moment ago.",
+                    remedy="Stop all workers, wait for their leases to run out, then repeat this.",
+                )
+            connection.execute(text("DELETE FROM log.forward"))
+            connection.execute(text("UPDATE log.position SET kafka_offset = NULL"))
 
 
 def raise_partitions(owner: Runtime, readers: Iterable[Runtime], topic: str, count: int, seconds: int) -> None:
