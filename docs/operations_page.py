@@ -4,6 +4,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import SecretStr
+
 from shared.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -25,7 +27,7 @@ def _kind(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     if isinstance(annotation, UnionType):
         return " or ".join(_kind(one) for one in get_args(annotation) if one is not type(None))
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path", SecretStr: "text"}
     return names[annotation]
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shared.database.outage import is_outage
 from shared.http.observe import ROUTE
 from shared.http.problems import problem
 from shared.log.position import Position
@@ -44,6 +45,7 @@ def health_routes(
     prefix = "" if service == "root" else f"/{service}"
     # Threads of its own: a database that hangs must not use up those that requests need.
     threads = CapacityLimiter(2 * len(runtimes) + 2)
+    asking = CapacityLimiter(1)  # for what asks Kafka: while that is away, probes must still find a thread
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -55,9 +57,10 @@ def health_routes(
         return problem(request, 503, "NotReady", f"Away: {', '.join(away)}.", away=away)
 
     async def metrics(request: Request) -> Response:
-        with suppress(TimeoutError), fail_after(ANSWER_WITHIN):
-            for runtime in runtimes.values():
-                await to_thread.run_sync(_observe_readers, runtime, telemetry, abandon_on_cancel=True, limiter=threads)
+        for observe, limiter in ((_observe_database, threads), (_observe_readers, asking)):
+            with suppress(TimeoutError), fail_after(ANSWER_WITHIN):
+                for runtime in runtimes.values():
+                    await to_thread.run_sync(observe, runtime, telemetry, abandon_on_cancel=True, limiter=limiter)
         return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
     def noted(path: str, answer: Answer) -> Route:
@@ -91,18 +94,28 @@ def _ask(runtime: Runtime) -> None:
         connection.execute(text("SELECT 1"))
 
 
-def _observe_readers(runtime: Runtime, telemetry: Telemetry) -> None:
-    """Lag and parked records, as they are at the scrape; what cannot be read keeps its last value."""
+def _observe_database(runtime: Runtime, telemetry: Telemetry) -> None:
+    """What its database tells, as it is at the scrape; what cannot be read keeps its last value."""
     name = runtime.service.name
-    with suppress(SQLAlchemyError):
+    telemetry.ready.labels(name).set(0)  # until it has answered: the scrape may give up waiting
+    with suppress(SQLAlchemyError), runtime.engine.connect() as connection:
+        telemetry.parked.labels(name).set(connection.execute(text("SELECT count(*) FROM log.parked")).scalar_one())
+        if runtime.settings.kafka_bootstrap:
+            telemetry.outbox_age.labels(name).set(connection.execute(_OUTBOX_AGE).scalar_one())
+        telemetry.ready.labels(name).set(1)
+
+
+def _observe_readers(runtime: Runtime, telemetry: Telemetry) -> None:
+    """Lag, as it is at the scrape; where database or log are away it keeps its last value."""
+    try:
         with runtime.engine.connect() as connection:
-            if runtime.settings.kafka_bootstrap:
-                telemetry.outbox_age.labels(name).set(connection.execute(_OUTBOX_AGE).scalar_one())
-            telemetry.parked.labels(name).set(connection.execute(text("SELECT count(*) FROM log.parked")).scalar_one())
             rows = connection.execute(text("SELECT topic, partition, epoch, next_pos, kafka_offset FROM log.position"))
             stands = {(row[0], row[1]): Position(*row[2:]) for row in rows}
         for topic in runtime.service.inputs:
             log = runtime.log_of(topic)
             places = [(topic, partition) for partition in range(log.partitions(topic))]
             for (_, partition), lag in log.lag({place: stands.get(place) for place in places}).items():
-                telemetry.reader_lag.labels(name, topic, str(partition)).set(lag)
+                telemetry.reader_lag.labels(runtime.service.name, topic, str(partition)).set(lag)
+    except Exception as error:
+        if not is_outage(error):
+            raise

@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from services.processes import _environment
 from services.runtime import prepare
+from shared.http import health
 from shared.settings import Settings
+from shared.telemetry import Telemetry
+from tests.conftest import NewRuntimes
 from tests.integration.test_cli import free_port
 
 
@@ -36,7 +41,7 @@ def worker(postgres_url: str, tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
-def get(url: str, within: float = 20) -> httpx.Response:
+def get(url: str, within: float = 60) -> httpx.Response:
     deadline = time.monotonic() + within
     while True:
         try:
@@ -51,8 +56,38 @@ def test_a_worker_answers_probes_and_tells_its_figures(worker: str) -> None:
     assert get(f"{worker}/livez").json() == {"status": "alive"}
     assert get(f"{worker}/readyz").json() == {"status": "ready"}
     figures = get(f"{worker}/metrics").text
+    assert 'valueloop_ready{service="goals"} 1.0' in figures
     assert 'valueloop_parked{service="goals"} 0.0' in figures
     assert 'valueloop_reader_lag{partition="0",service="goals",topic="metrics.' in figures
+
+
+def test_the_age_of_the_outbox_is_that_of_its_oldest_record_not_yet_in_kafka(runtimes: NewRuntimes) -> None:
+    runtime = replace(runtimes("goals")["goals"], settings=Settings(kafka_bootstrap="127.0.0.1:1"))
+    telemetry = Telemetry()
+
+    def age() -> float:
+        health._observe_database(runtime, telemetry)
+        value = telemetry.registry.get_sample_value("valueloop_outbox_age_seconds", {"service": "goals"})
+        assert value is not None
+        return value
+
+    assert age() == 0
+    with runtime.engine.begin() as connection:
+        for pos, minutes in enumerate((9, 5)):
+            connection.execute(
+                text(
+                    "INSERT INTO log.record (topic, partition, pos, key, type, company, data, recorded_at) VALUES "
+                    "('goals.outcomes', 0, :pos, 'k', 't', 'c', '{}', now() - make_interval(mins => :minutes))"
+                ),
+                {"pos": pos, "minutes": minutes},
+            )
+    assert 540 <= age() < 600
+    with runtime.engine.begin() as connection:
+        connection.execute(text("INSERT INTO log.forward VALUES ('goals.outcomes', 0, 1)"))
+    assert 300 <= age() < 360
+    with runtime.engine.begin() as connection:
+        connection.execute(text("UPDATE log.forward SET next_pos = 2"))
+    assert age() == 0
 
 
 def test_a_worker_whose_database_is_away_lives_and_is_not_ready(tmp_path: Path) -> None:
@@ -64,6 +99,7 @@ def test_a_worker_whose_database_is_away_lives_and_is_not_ready(tmp_path: Path) 
             assert get(f"http://127.0.0.1:{port}/livez").status_code == httpx.codes.OK
             answer = get(f"http://127.0.0.1:{port}/readyz")
             assert (answer.status_code, answer.json()["away"]) == (503, ["database of goals"])
+            assert 'valueloop_ready{service="goals"} 0.0' in get(f"http://127.0.0.1:{port}/metrics").text
         finally:
             process.terminate()
         assert process.wait(30) == 0
