@@ -22,6 +22,7 @@ PARTS = (
     "services.cli_files",
     "services.cli_import",
     "services.cli_topics",
+    "services.cli_simulate",
     "services.cli_verify",
     "services.demo",
 )

@@ -1,7 +1,7 @@
 """The processes of a simulated installation: the product's workers, each step of which an actor plays."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -9,6 +9,7 @@ from typing import Any, cast
 from shared.database.outage import is_outage
 from shared.log import Feed, Place, Record
 from shared.log.forward import Forwarder, Target
+from shared.log.leases import READ
 from shared.log.position import Position, ReaderFault
 from shared.log.postgres import PostgresFeed, PostgresLog
 from shared.log.worker import Worker
@@ -91,9 +92,10 @@ class Process:
         found: frozenset[Place] = self.worker.leases._owned
         return found
 
-    def places(self) -> set[Place]:
-        """What all of its kind share."""
-        return set(self.worker._places())
+    @property
+    def topics(self) -> Iterable[str]:
+        """What all of its kind share the partitions of."""
+        return self.runtime.service.inputs if self.part == READ else self.runtime.service.topics
 
     def step(self, place: Place | None, most: int, plan: Plan | None) -> str:
         """One round of the product over one partition, or all."""

@@ -32,7 +32,7 @@ POINTS = (BEGUN, MOVED, LOCKED, COUNTED, BEFORE_COMMIT, AFTER_COMMIT)
 COPYING = (BEGUN, SENT, SENT, BEFORE_COMMIT, AFTER_COMMIT)
 PORTIONS = (1, 2, 3, 10, 5_000)
 STRUCK = 0.3  # of the steps, by some fault
-ROUNDS_TO_REST = 60
+IN_VAIN = 6  # rounds of rest without any progress, after which there will be none
 
 
 class Stuck(Exception):
@@ -61,7 +61,8 @@ class Run:
     def __post_init__(self) -> None:
         self.dice = Random(f"schedule {self.seed}")
         self.teller = Teller(self.world, self.acts, str(self.seed), self.faults)
-        self._kinds = sorted({(process.service, process.part) for process in self.processes})
+        places = self.world.ends().keys()
+        self._kinds = {(p.service, p.part): {place for place in places if place[0] in p.topics} for p in self.processes}
 
     def play(self) -> None:
         """Plays everything. Raises Stuck."""
@@ -106,7 +107,7 @@ class Run:
             if process.stands(place) < ends[place]
         ]
         strangers = [process for process in idle if not process.owned]
-        if strangers and (not behind or self.dice.random() < 0.2):
+        if strangers and self.dice.random() < (0.1 if behind else 0.4):
             self._renew(self.dice.choice(strangers))
         elif behind:
             self._struck(*self.dice.choice(behind))
@@ -189,7 +190,8 @@ class Run:
 
     def rest(self) -> None:
         """No fault happens any more, until every reader stands at the end of what it reads. Raises Stuck."""
-        for _ in range(ROUNDS_TO_REST):
+        seen: list[int] = []
+        while len(seen) < IN_VAIN or len(set(seen[-IN_VAIN:])) > 1:
             self._calm_down()
             for told in self.teller.finish():
                 self.note(told)
@@ -197,7 +199,8 @@ class Run:
             for process in self.processes:
                 if any(process.stands(place) < ends[place] for place in process.owned):
                     self._step(process, None, PORTIONS[-1])
-            if not any(self._lags().values()):
+            seen.append(sum(self._lags().values()))
+            if not seen[-1] and not self.teller.unanswered:
                 return
         lagging = [f"{name} by {lag}" for name, lag in self._lags().items() if lag]
         raise Stuck(f"{', '.join(lagging)} behind; last of all: {self.trace[-1]}")
@@ -213,22 +216,21 @@ class Run:
                 self._go_on(process)
         for service, _, owner in list(self._orphans):
             self._expire(service, owner)
-        for service, part in self._kinds:
-            self._share(service, part)
+        for (service, part), places in self._kinds.items():
+            self._share(service, part, places)
 
-    def _share(self, service: str, part: str) -> None:
+    def _share(self, service: str, part: str, places: set[Place]) -> None:
         """Renews until everybody knows what is whose, and every partition is somebody's."""
         mine = [process for process in self.processes if (process.service, process.part) == (service, part)]
         held = {place: process.owner for process in mine for place in process.owned}
-        if held.keys() < mine[0].places() or held != self.world.owners(service, part):
+        if held.keys() < places or held != self.world.owners(service, part):
             for process in mine:
                 self._renew(process)
 
     def _lags(self) -> dict[str, int]:
         """How far each service is behind what it reads, or copies."""
         ends, lags = self.world.ends(), {}
-        for service, part in self._kinds:
+        for (service, part), places in self._kinds.items():
             at = self.world.stands(service, part)
-            process = next(p for p in self.processes if (p.service, p.part) == (service, part))
-            lags[f"{service} ({part})"] = sum(ends[place] - at.get(place, 0) for place in process.places())
+            lags[f"{service} ({part})"] = sum(ends[place] - at.get(place, 0) for place in places)
         return lags

@@ -4,8 +4,6 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -184,13 +182,3 @@ class InProcess(httpx.BaseTransport):
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
-
-
-@contextmanager
-def world(admin_url: str, directory: Path) -> Iterator[World]:
-    """A world that is closed at the end."""
-    made = World(admin_url, directory)
-    try:
-        yield made
-    finally:
-        made.close()
