@@ -38,8 +38,8 @@ def simulate(
 ) -> None:
     """Play seeded stories with crashes, takeovers, lost answers and a failing broker, and compare every number.
 
-    Needs a checkout: the simulation lives in its tests. Ends with 1 at the first seed with a difference, after shrinking
-    it to the shortest that still fails, and prints the command that plays it again.
+    Needs a checkout: the simulation lives in its tests. Ends with 1 at the first seed with a difference, after
+    shrinking it to the shortest that still fails, and prints the command that plays it again.
     """
     engine, built_in = _engine(), _defect(defect)
     numbers = [seed] if seed is not None else list(range(first, first + seeds))

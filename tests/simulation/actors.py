@@ -38,27 +38,35 @@ class Plan:
 
 
 class Bystander:
-    """Whoever runs in no actor's thread: the API, which can be struck but never suspended."""
+    """Whoever runs in no actor's thread: the API, which can be struck but never suspended.
 
-    plan: Plan | None = None
+    `ended` are the backends whose connections were broken: PostgreSQL takes a moment to give their locks back, and
+    whoever goes on before that takes another course each time.
+    """
 
-    def reach(self, point: str, close: Callable[[], None]) -> None:
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.ended: list[int] = []
+
+    def reach(self, point: str, driver: Any) -> None:
         if self.plan and self.plan.point == point:
             self.plan = None
-            _lose(point, close)
+            self.lose(point, driver)
 
-
-def _lose(point: str, close: Callable[[], None]) -> None:
-    """Whoever uses the connection next finds it gone; after a COMMIT nobody would, and the answer to it is lost."""
-    close()
-    if point == AFTER_COMMIT:
-        raise psycopg.OperationalError("simulated: the connection was lost while committing")
+    def lose(self, point: str, driver: Any) -> None:
+        """Whoever uses the connection next finds it gone; after a COMMIT nobody would, and its answer is lost."""
+        if driver:
+            self.ended.append(driver.info.backend_pid)
+            driver.close()
+        if point == AFTER_COMMIT:
+            raise psycopg.OperationalError("simulated: the connection was lost while committing")
 
 
 class Actor(Bystander):
     """A thread that plays one job at a time. `state` is `idle`, or the point at which the job is suspended."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name, self.state, self.outcome = name, "idle", None
         self._job: Callable[[], Any] | None = None
         self._killed = False
@@ -100,7 +108,7 @@ class Actor(Bystander):
             self.plan, self.state = None, "idle"
             self._back.release()
 
-    def reach(self, point: str, close: Callable[[], None]) -> None:
+    def reach(self, point: str, driver: Any) -> None:
         """Called by the job's thread at each point it passes."""
         if not self.plan or self.plan.point != point:
             return
@@ -112,19 +120,21 @@ class Actor(Bystander):
             if not self._killed:
                 return
             action = CRASH
-        if action == CRASH:
-            raise Crash(point)
-        _lose(point, close)
+        if action == LOST:
+            return self.lose(point, driver)
+        if driver:
+            self.ended.append(driver.info.backend_pid)
+        raise Crash(point)
 
 
 _current = threading.local()
 
 
-def reached(point: str, close: Callable[[], None] = lambda: None, otherwise: Bystander | None = None) -> None:
-    """Tells the actor of this thread, else `otherwise`, that it is at a point."""
+def reached(point: str, driver: Any = None, otherwise: Bystander | None = None) -> None:
+    """Tells the actor of this thread, else `otherwise`, that it is at a point, on a connection of the driver."""
     who = getattr(_current, "actor", otherwise)
     if who:
-        who.reach(point, close)
+        who.reach(point, driver)
 
 
 def instrument(engine: Engine, otherwise: Bystander | None = None) -> None:
@@ -132,21 +142,19 @@ def instrument(engine: Engine, otherwise: Bystander | None = None) -> None:
     commit, dialect = engine.dialect.do_commit, engine.dialect
 
     def do_commit(connection: Any) -> None:
-        close = connection.driver_connection.close
-        reached(BEFORE_COMMIT, close, otherwise)
+        driver = connection.driver_connection
+        reached(BEFORE_COMMIT, driver, otherwise)
         commit(connection)
-        reached(AFTER_COMMIT, close, otherwise)
+        reached(AFTER_COMMIT, driver, otherwise)
 
     dialect.do_commit = do_commit  # type: ignore[method-assign]
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        reached(BEGUN, driver.close, otherwise)
+        reached(BEGUN, connection.connection.driver_connection, otherwise)
 
     @event.listens_for(engine, "after_cursor_execute")
     def executed(connection: Connection, _cursor: Any, statement: str, *_rest: Any) -> None:
-        driver: Any = connection.connection.driver_connection
         for start, point in _STATEMENTS.items():
             if statement.startswith(start):
-                reached(point, driver.close, otherwise)
+                reached(point, connection.connection.driver_connection, otherwise)

@@ -90,6 +90,7 @@ class Teller:
             self._world.api_plan.plan = Plan(how, LOST)
         told = self._call(pending)
         self._world.api_plan.plan = None
+        self._world.await_end(self._world.api_plan)
         if lost and how == "on the way":
             told = "unanswered"
         self.counts[told.split(":")[0]] += 1

@@ -112,6 +112,12 @@ class World:
         rows = self.eyes[service].execute("SELECT topic, partition, owner FROM log.lease WHERE part = %s", [part])
         return {(topic, partition): owner for topic, partition, owner in rows}
 
+    def await_end(self, of: Bystander) -> None:
+        """Returns when the backends whose connections were broken have given back their locks."""
+        for pid in of.ended:
+            self.eyes["goals"].execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        of.ended.clear()
+
     def expire(self, service: str, owner: str, *, forget_backend: bool) -> None:
         """Lets an owner's leases run out; a successor cannot end a backend that it does not find."""
         gone = ", backend_pid = 0" if forget_backend else ""
