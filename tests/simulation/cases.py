@@ -33,12 +33,14 @@ class Case:
 
 @dataclass(slots=True)
 class Cases:
-    """What has been judged in a company, and its cases. `found` says of each deviation whether it was cleared."""
+    """What has been judged in a company, and its cases. `found` says of each deviation whether it was cleared, `astray`
+    where the services accepted a decision on a case that should not have been open."""
 
     last_tick: datetime | None = None
     judged: set[Place] = field(default_factory=set)
     found: dict[Place, bool] = field(default_factory=dict)
     open: dict[Place, Case] = field(default_factory=dict)
+    astray: list[tuple[str, str]] = field(default_factory=list)
 
     def tick(self, judge: Judge, at: datetime) -> None:
         """Judges what ended since it was last judged; clears what is within its limit; escalates what is overdue."""
@@ -93,7 +95,10 @@ class Cases:
 
     def decide(self, settings: Settings, act: Decide) -> None:
         """A plan or a decision that was accepted; goals carries out a change of target, or refuses it."""
-        [place] = [place for place in self.open if (place[0], place[1].label) == (act.goal, act.period)]
+        place = next((p for p in self.open if (p[0], p[1].label) == (act.goal, act.period) and self.is_open(p)), None)
+        if place is None:
+            self.astray.append((act.goal, act.period))
+            return
         case, kind = self.open[place], act.body.get("kind")
         if act.what == "plans":
             case.status = "planned" if case.status == "open" else case.status

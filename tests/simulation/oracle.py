@@ -130,6 +130,8 @@ class _Company:
             numbers.accruals[self.name, person, plan, span.label] = text(total)
         for (goal, span), case in self.cases.open.items():
             numbers.cases[self.name, goal, span.label] = str(case)
+        for goal, period in self.cases.astray:
+            numbers.cases[self.name, goal, period] = "none to decide on"
 
     def _tell_scores(self, judge: Judge, numbers: Numbers) -> dict[tuple[str, str, str, Span], Decimal]:
         drivers = {}

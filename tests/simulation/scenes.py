@@ -21,7 +21,11 @@ class World:
     dice: Random
     units: list[str]
     people: list[str]
+    grains: list[str]
     made: int = 0
+
+    def metric(self, code: str, unit: str, **more: Any) -> Configure:
+        return self.put(f"metrics/metrics/{code}", **{"name": code, "unit": unit, "grains": self.grains} | more)
 
     def put(self, path: str, /, **body: Any) -> Configure:
         """`put("goals/units/plant", …)`: a command on one entity."""
@@ -74,10 +78,9 @@ def sales(world: World, size: int) -> Scene:
         {"metric": metric, "subject": "data.seller", "key": "data.order", "effect": "retract"}
         for metric in ("sales", "orders")
     ]
-    grains = dice.choice((["month", "quarter"], ["month"], ["month", "quarter", "year"]))
     threads: list[Thread] = [
-        [put("metrics/metrics/sales", name="Sales", unit=dice.choice(("CNY", "CNY", "money")), grains=grains)],
-        [put("metrics/metrics/orders", name="Orders", unit="pcs", over_time="count", grains=["month", "quarter"])],
+        [world.metric("sales", dice.choice(("CNY", "CNY", "money")))],
+        [world.metric("orders", "pcs", over_time="count")],
         [put("metrics/mappings/order", **orders, observations=[sold, counted])],
         [put("metrics/mappings/cancel", name="Cancelled", event_type="cancel", revision="number(data.revision)",
              observations=cancelled)],
@@ -90,8 +93,8 @@ def sales(world: World, size: int) -> Scene:
         [put("metrics/mappings/order", **orders, observations=[sold | {"value": "number(data.amount) * 2"}, counted],
              effective_from=dice.choice(("2025-02-20", "2025-04-01")), reason="Gross from now on")],
         [put("metrics/mappings/order", **orders, observations=[sold], when='data.channel != "fair"')],
-        [put("metrics/metrics/orders", name="Orders", unit="pcs", over_time="count",
-             grains=["month", "quarter", "half_year"])],
+        [world.metric("orders", "pcs", over_time="count",
+             grains=[*world.grains, "half_year"])],
     ]  # fmt: skip
     return Scene(threads, changes, _orders(world, size),
                  {"sales": ("CNY", "higher", "9000"), "orders": ("pcs", "higher", "12")})  # fmt: skip
@@ -130,7 +133,7 @@ def stock(world: World, size: int) -> Scene:
     }  # fmt: skip
     carton = {"from_unit": "KAR", "to_unit": "pcs"}
     threads: list[Thread] = [
-        [put("metrics/metrics/stock", name="Stock", unit="pcs", over_time="last", better=better)],
+        [world.metric("stock", "pcs", over_time="last", better=better)],
         [put("metrics/mappings/counted", name="Counted", event_type="counted", observations=[rule])],
         [put("metrics/conversions/KAR-pcs", **carton, factor="12")],
     ]  # fmt: skip
@@ -160,7 +163,7 @@ def lead_time(world: World, size: int) -> Scene:
              observations=[rule | {"effect": effect}])]
         for name, effect in kinds.items()
     ]  # fmt: skip
-    threads.append([put("metrics/metrics/lead", name="Lead time", unit=unit, over_time="average",
+    threads.append([world.metric("lead", unit, over_time="average",
                         across_subjects="average", better="lower")])  # fmt: skip
     events: list[Body] = []
     while len(events) < size:
@@ -191,7 +194,7 @@ def invoices(world: World, size: int) -> Scene:
         "effect": "retract",
     }
     threads: list[Thread] = [
-        [put("metrics/metrics/revenue", name="Revenue", unit="CNY", grains=["month", "quarter"])],
+        [world.metric("revenue", "CNY")],
         [put("metrics/mappings/invoice", name="Invoice", event_type="invoice", for_each="data.lines",
              revision="timestamp(data.modified)", observations=[line])],
         [put("metrics/mappings/storno", name="Storno", event_type="storno", revision="timestamp(data.modified)",
@@ -228,7 +231,7 @@ def visits(world: World, size: int) -> Scene:
     mapping: Body = {"name": "Visit", "event_type": "visit", "observations": [rule]}
     across = dice.choice(("distinct", "sum"))
     threads: list[Thread] = [
-        [put("metrics/metrics/visitors", name="Visitors", unit="ratio", over_time="distinct", across_subjects=across)],
+        [world.metric("visitors", "ratio", over_time="distinct", across_subjects=across)],
         [put("metrics/mappings/visit", **mapping, when="data.kind != 'staff'")],
     ]
     changes: list[Thread] = [[put("metrics/mappings/visit", **mapping, reason="Staff count too")]]
@@ -253,7 +256,7 @@ def quality(world: World, size: int) -> Scene:
     keyed = [rule | {"key": "data.lot"} for rule in rules]
     mapping: Body = {"name": "Inspected", "event_type": "inspected", "revision": "data.revision"}
     threads: list[Thread] = [
-        [put(f"metrics/metrics/{code}", name=code, unit="ratio", over_time=over_time, across_subjects=across)]
+        [world.metric(code, "ratio", over_time=over_time, across_subjects=across)]
         for code, (over_time, across) in folds.items()
     ]
     threads.append([put("metrics/mappings/inspected", **mapping, observations=keyed)])
@@ -283,16 +286,16 @@ def derived(world: World, metrics: Mapping[str, tuple[str, str, str]]) -> Scene:
     price = {"CNY": "ratio", "ratio": "CNY"}.get(unit, f"CNY/{unit}")
     parameter = {"meaning": "What one is worth", "unit": price}
     threads: list[Thread] = [
-        [put("metrics/metrics/growth", name="Growth", unit="ratio", formula=f"{code} / previous({code})")],
-        [put("metrics/metrics/worth", name="Worth", unit="CNY", formula=f"{code} * parameter(price)")],
-        [put("metrics/metrics/gain", name="Gain", unit="CNY", formula="worth - previous(worth)")],
+        [world.metric("growth", "ratio", formula=f"{code} / previous({code})")],
+        [world.metric("worth", "CNY", formula=f"{code} * parameter(price)")],
+        [world.metric("gain", "CNY", formula="worth - previous(worth)")],
         [put("metrics/policies/price", **parameter, value="12.5"),
          put("metrics/policies/price", **parameter, value="20", effective_from="2025-03-01")],
         [put("metrics/nodes/step", name="Step", subject="unit:company", input=code, output="worth")],
     ]  # fmt: skip
     changes: list[Thread] = [
         [put("metrics/policies/price", **parameter, value="15", effective_from="2025-02-01", reason="Agreed")],
-        [put("metrics/metrics/worth", name="Worth", unit="CNY", formula=f"{code} * parameter(price) / 3",
+        [world.metric("worth", "CNY", formula=f"{code} * parameter(price) / 3",
              effective_from="2025-04-01", reason="Shared by three")],
         [put("metrics/nodes/step", name="Step", subject="unit:east", input=code, output="gain")],
     ]  # fmt: skip

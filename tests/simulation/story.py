@@ -37,7 +37,8 @@ def story(seed: int, length: int) -> list[Act]:
 
 def _tale(dice: Random, company: str, length: int) -> list[Act]:
     """One company's acts: what is set and what happens in two to four phases, each ended by a tick and decisions."""
-    world = World(company, dice, [], [])
+    grains = ["month", "quarter"] + (["year"] if dice.random() < 0.3 else [])
+    world = World(company, dice, [], [], grains)
     plan = foundation(world, large=length > 60)
     chosen = dice.sample(SCENES, min(len(SCENES), max(1, length // 30)))
     scenes = [scene(world, max(8, length // (2 * len(chosen)))) for scene in chosen]

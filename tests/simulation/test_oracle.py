@@ -16,7 +16,7 @@ from tests.simulation.oracle import Numbers, differences, expected
 from tests.simulation.story import Act, Configure, Decide, Push, Settle, Tick, story
 
 SEEDS = range(6)
-LENGTH = 90
+LENGTH = 60
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,58 @@ def test_a_story_ends_in_the_numbers_of_the_oracle(plainly: Installation, seed: 
 
 
 def test_one_amount_that_differs_is_named(plainly: Installation) -> None:
-    accepted, found = played(plainly, story(1000, LENGTH))
+    accepted, found = played(plainly, [act for act in story(1000, LENGTH) if not isinstance(act, Decide)])
     pushes = [number for number, act in enumerate(accepted) if isinstance(act, Push)]
     lines = {line for n in pushes for line in differences(expected([*accepted[:n], *accepted[n + 1 :]]), found)}
     assert any(line.startswith("reading sim1000a/") and ": oracle " in line for line in lines), lines
+
+
+def _small(company: str, *, goal: dict[str, object], target: dict[str, object] | None) -> list[Act]:
+    """A company with one metric, and a goal `g1` on it."""
+
+    def put(path: str, **body: object) -> Configure:
+        service, _, rest = path.partition("/")
+        return Configure(company, service, "PUT", rest, body)
+
+    sold = {"metric": "sales", "value": "number(data.amount)", "subject": "'unit:company'", "key": "data.order"}
+    out = {"metric": "sales", "subject": "'unit:company'", "key": "data.order", "effect": "retract"}
+    above = {"name": "All", "owner_unit": "company", "starts": "2025-01-01", "status": "active"}
+    acts = [
+        put("goals/companies/company", name=company, currency="CNY", time_zone="Asia/Shanghai"),
+        put("goals/units/company", name="Company", kind="company"),
+        put("goals/policies/target_change", value="from_its_date"),
+        put("metrics/metrics/sales", name="Sales", unit="CNY"),
+        put("metrics/mappings/order", name="Order", event_type="order", observations=[sold]),
+        put("metrics/mappings/cancel", name="Cancelled", event_type="cancel", observations=[out]),
+        put("goals/goals/all", **above, period="quarter", contribution="sum"),
+        put("goals/goals/all/targets", value="10", reason="Planned"),
+        put("goals/goals/g1", **above | {"metric": "sales", "parent": "all"} | goal),
+    ]
+    return [*acts, *([put("goals/goals/g1/targets", value="20", reason="Planned", **target)] if target else [])]
+
+
+def _event(company: str, type_: str, id: str, day: str, **data: str) -> Push:
+    event = {"specversion": "1.0", "id": id, "source": "erp", "type": type_, "time": f"{day}T12:00:00Z", "data": data}
+    return Push(company, (event,))
+
+
+@pytest.mark.xfail(reason="a month whose only order was cancelled hides the other months from a sum without targets")
+def test_a_month_that_was_emptied_hides_no_other_from_the_sum_above(plainly: Installation) -> None:
+    acts = _small("emptied", goal={"period": "month"}, target=None)
+    acts += [_event("emptied", "order", "1", "2025-01-10", order="a", amount="5"),
+             _event("emptied", "order", "2", "2025-02-10", order="b", amount="7"), Settle(),
+             _event("emptied", "cancel", "3", "2025-02-11", order="b")]  # fmt: skip
+    accepted, found = played(plainly, acts)
+    assert differences(expected(accepted), found) == []
+
+
+@pytest.mark.xfail(reason="a target that began since the last tick is not judged at this one")
+def test_a_target_that_began_since_the_last_tick_is_judged(plainly: Installation) -> None:
+    acts = _small("began", goal={"period": "quarter"}, target={"effective_from": "2025-02-15"})
+    acts += [_event("began", "order", "1", "2025-01-10", order="a", amount="5"), Settle(),
+             Tick("began", "2025-01-20T10:00:00Z"), Settle(), Tick("began", "2025-07-01T10:00:00Z")]  # fmt: skip
+    accepted, found = played(plainly, acts)
+    assert differences(expected(accepted), found) == []
 
 
 def test_the_oracle_shares_no_code_with_the_services() -> None:
