@@ -1,13 +1,14 @@
 """`python -m bench`: measures everything, prints a table, writes JSON."""
 
 import argparse
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import measure, scenarios
+from bench import carried, measure, scenarios
 from bench.installation import running
 
 
@@ -16,6 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller amounts: under a minute, and less certain")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default: bench/results/)")
+    parser.add_argument("--kafka", action="store_true", help="only what is measured over Kafka")
+    quix = Path(sys.prefix) / "quix" / "bin" / "python"
+    parser.add_argument("--quix", type=Path, metavar="PYTHON", default=quix, help="where Quix Streams is installed")
     options = parser.parse_args()
     console = Console(stderr=True)
     started = time.perf_counter()
@@ -23,9 +27,12 @@ def main() -> None:
     def say(sentence: str) -> None:
         console.print(f"{time.perf_counter() - started:4.0f} s  {sentence}", style="dim", highlight=False)
 
-    say("Starting PostgreSQL, the API and two workers.")
-    with running() as installation:
-        figures = scenarios.all_of(installation, scenarios.QUICK if options.quick else scenarios.FULL, say)
+    size = scenarios.QUICK if options.quick else scenarios.FULL
+    figures = carried.all_of(size, options.quix, say)
+    if not options.kafka:
+        say("Starting PostgreSQL, the API and two workers.")
+        with running() as installation:
+            figures = scenarios.all_of(installation, size, say) + figures
     seconds = time.perf_counter() - started
     measure.show(figures, seconds)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}{'-quick' if options.quick else ''}.json"

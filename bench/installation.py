@@ -10,8 +10,10 @@ from pathlib import Path
 
 from services.client import NotSettled, ValueLoopClient
 from services.processes import Supervisor
+from services.runtime import build_runtimes, database_urls
 from shared.database.embedded import EmbeddedPostgres
 from shared.identity import LocalIssuer
+from shared.service import Runtime
 from shared.settings import Settings
 
 EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "auditor", "source")
@@ -21,11 +23,18 @@ EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "audi
 class Installation:
     """What runs, and how to reach it. `database` is the administrator's URL."""
 
-    host: str
-    port: int
+    settings: Settings
     database: str
     issuer: LocalIssuer
     supervisor: Supervisor
+
+    @property
+    def host(self) -> str:
+        return self.settings.host
+
+    @property
+    def port(self) -> int:
+        return self.settings.port
 
     def client(self, company: str) -> ValueLoopClient:
         return ValueLoopClient(f"http://{self.host}:{self.port}", self.issuer.issue("bench", company, EVERY_ROLE))
@@ -50,10 +59,18 @@ class Installation:
         """The administrator's URL of one service's database."""
         return self.database.replace("/postgres?", f"/valueloop_{service}?")
 
+    def runtime(self, service: str) -> Runtime:
+        """A service as a worker process has it, for measuring a part of it alone."""
+        urls = database_urls(self.settings, self.database)
+        return build_runtimes(self.settings, urls, [service], purpose="worker")[service]
+
 
 @contextmanager
-def running() -> Iterator[Installation]:
-    """Starts everything in a directory of its own, on 127.0.0.1 and a free port; stops and removes it at the end."""
+def running(kafka: str | None = None) -> Iterator[Installation]:
+    """Starts everything in a directory of its own, on 127.0.0.1 and a free port; stops and removes it at the end.
+
+    `kafka`: the broker that carries the log; without it, the tables do.
+    """
     with tempfile.TemporaryDirectory(prefix="valueloop-bench-") as name:
         directory = Path(name)
         postgres = EmbeddedPostgres(directory / "database")
@@ -61,12 +78,12 @@ def running() -> Iterator[Installation]:
         try:
             settings = Settings(
                 data_directory=directory, database_url=url, host="127.0.0.1", port=_free_port(), workers=2,
-                log_level="warning", settable_clock=True,
+                log_level="warning", settable_clock=True, kafka_bootstrap=kafka,
             )  # fmt: skip
             supervisor = Supervisor(settings)
             with supervisor.running():
                 issuer = LocalIssuer(directory, settings.issuer, settings.audience)
-                yield Installation(settings.host, settings.port, url, issuer, supervisor)
+                yield Installation(settings, url, issuer, supervisor)
         finally:
             postgres.stop()
 

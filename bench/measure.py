@@ -21,12 +21,13 @@ class Figure:
     """A figure, and the floor it stands beside: what the same hardware did in the same run with nothing around it.
 
     Args:
+        value: None where it could not be measured; the note says why.
         unit: `1/s` (more is better) or `ms` (less is better).
         note: how many, and what the floor is.
     """
 
     name: str
-    value: float
+    value: float | None
     unit: Unit
     floor: float | None = None
     note: str = ""
@@ -34,7 +35,7 @@ class Figure:
     @property
     def ratio(self) -> float | None:
         """Value over floor, in whatever direction the unit has."""
-        return self.value / self.floor if self.floor else None
+        return self.value / self.floor if self.floor and self.value is not None else None
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -58,16 +59,17 @@ def show(figures: Sequence[Figure], seconds: float) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("of what, and which floor", style="dim")
     for one in figures:
-        floor = "" if one.floor is None else _words(one.floor, one.unit)
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        table.add_row(one.name, _words(one.value, one.unit), floor, ratio, one.note)
+        table.add_row(one.name, _words(one.value, one.unit), _words(one.floor, one.unit), ratio, one.note)
     console = Console()
     console = console if console.is_terminal else Console(width=150)
     console.print(table)
     console.print(f"{seconds:.0f} s in all. 1/s: a ratio near 1 is as fast as the floor. ms: a ratio is times slower.")
 
 
-def _words(value: float, unit: Unit) -> str:
+def _words(value: float | None, unit: Unit) -> str:
+    if value is None:
+        return ""
     return f"{value:,.0f}/s" if unit == "1/s" else f"{value:,.2f} ms"
 
 

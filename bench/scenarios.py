@@ -15,6 +15,7 @@ from bench.people import seed
 
 ONE, MANY = "application/cloudevents+json", "application/cloudevents-batch+json"
 CLIENTS, BATCH = 64, 500
+WARM = 5  # the first times warm caches up, and are not counted
 Say = Callable[[str], None]
 
 
@@ -30,10 +31,11 @@ class Size:
     few: int
     changes: int
     seconds: int
+    carried: int
 
 
-FULL = Size(10_000, 60_000, 30_000, 100, 100_000, 1_000, 20, 5)
-QUICK = Size(3_000, 15_000, 10_000, 20, 10_000, 1_000, 6, 2)
+FULL = Size(10_000, 60_000, 30_000, 100, 100_000, 1_000, 20, 5, 100_000)
+QUICK = Size(3_000, 15_000, 10_000, 20, 10_000, 1_000, 6, 2, 20_000)
 
 
 class NotDone(Exception):
@@ -162,10 +164,7 @@ def _batches(bodies: Any) -> list[bytes]:
 
 def idle(bench: Company, size: Size, commit: list[float], hop: list[float], say: Say) -> list[Figure]:
     """From before the POST of an event until the accrual that it moves can be read, nothing else going on."""
-    say(f"From POST to readable accrual, {size.ripples} times, idle.")
-    found = company.events("idle", size.ripples + 5)
-    times = [_ripple(bench, body) for body in found.bodies][5:]  # the first ones warm caches up
-    bench.expect_revenue(found.revenue)
+    times = ripples(bench, size.ripples, say)
     figures = []
     for share in (0.5, 0.99):
         three = 3 * percentile(commit, share) + 3 * percentile(hop, share)
@@ -177,20 +176,31 @@ def idle(bench: Company, size: Size, commit: list[float], hop: list[float], say:
     return figures
 
 
+def ripples(bench: Company, times: int, say: Say) -> list[float]:
+    """So many times, one after another [ms]."""
+    say(f"From POST to readable accrual, {times} times, idle.")
+    found = company.events("idle", times + WARM)
+    took = [_ripple(bench, body) for body in found.bodies][WARM:]
+    bench.client.wait_until_settled()
+    bench.expect_revenue(found.revenue)
+    return took
+
+
 def _ripple(bench: Company, body: bytes) -> float:
     before = bench.accrual()
     started = time.perf_counter()
     bench.send("POST", "/metrics/v1/events", body, ONE)
-    _until(lambda: bench.accrual() != before)
+    until(lambda: bench.accrual() != before)
     return (time.perf_counter() - started) * 1000
 
 
-def _until(done: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+def until(done: Callable[[], Any], seconds: float = 30, pause: float = 0.001) -> None:
+    """Looks again after each pause [s]. Raises NotDone."""
+    end = time.monotonic() + seconds
     while not done():
-        if time.monotonic() > until:
-            raise NotDone("Nothing changed within 30 s.")
-        time.sleep(0.001)
+        if time.monotonic() > end:
+            raise NotDone(f"It was not done within {seconds:g} s.")
+        time.sleep(pause)
 
 
 # --- (d): how far ---
@@ -221,7 +231,7 @@ def _change(one: Company, value: int, person: str) -> tuple[float, float, float]
     body = json.dumps(company.target(value)).encode()
     started = time.perf_counter()
     one.send("PUT", "/goals/v1/goals/company/targets", body)
-    _until(lambda: one.driver_version() > version)
+    until(lambda: one.driver_version() > version)
     driver = time.perf_counter()
     after = one.accrual(person)
     read = time.perf_counter()
