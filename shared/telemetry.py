@@ -79,7 +79,7 @@ def configure_logging(level: str = "info", json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("uvicorn.access", "httpx", "httpcore"):  # the first would log addresses with codes of persons
+    for chatty in ("uvicorn.access", "httpx", "httpcore", "kafka"):  # the first would log codes of persons
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
