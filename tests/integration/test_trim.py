@@ -9,6 +9,8 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from shared.database.months import BY_MONTH
+from shared.database.provision import engine_for
 from shared.database.unit_of_work import unit_of_work
 from shared.log.append import Outgoing
 from shared.log.position import GapInLog, Position
@@ -149,3 +151,30 @@ def test_what_came_before_its_month_was_made_is_moved_there(metrics: Runtime) ->
     with metrics.engine.begin() as connection:
         assert month_of(connection, OLD) == {f"log.record_{OLD:%Y_%m}"}
     assert kept(metrics, EVENTS) == list(range(30))
+
+
+def test_the_migration_carries_every_record_into_its_month(database: Any) -> None:
+    engine = engine_for(database("goals").owner)
+    before = (
+        "CREATE TABLE log.record (topic text, partition integer, pos bigint, key text NOT NULL, type text NOT NULL, "
+        "company text NOT NULL, data text NOT NULL, traceparent text, recorded_at timestamptz NOT NULL DEFAULT now(), "
+        "copies integer NOT NULL DEFAULT 1, PRIMARY KEY (topic, partition, pos))"
+    )
+    told = "SELECT * FROM log.record ORDER BY topic, partition, pos"
+    with engine.begin() as connection:
+        for statement in ("DROP TABLE log.record", "DROP FUNCTION log.make_months", before):
+            connection.execute(text(statement))
+        connection.execute(
+            text(
+                "INSERT INTO log.record SELECT 'goals.outcomes', n % 2, n / 2, 'k' || n, 't', 'acme', '{}', 'p', "
+                "now() - make_interval(days => n), 1 + n % 3 FROM generate_series(0, 99) AS n"
+            )
+        )
+        were = connection.execute(text(told)).fetchall()
+        for statement in BY_MONTH:
+            connection.execute(text(statement))
+        assert connection.execute(text(told)).fetchall() == were
+        assert connection.scalar(text("SELECT count(*) FROM log.record_other")) == 0
+        tables = connection.scalars(text("SELECT DISTINCT CAST(tableoid AS regclass)::text FROM log.record"))
+        assert set(tables) == {f"log.record_{row.recorded_at.astimezone(UTC):%Y_%m}" for row in were}
+    engine.dispose()
