@@ -7,6 +7,7 @@ within the seeds that it names, or the simulation proves nothing.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +17,8 @@ from services.metrics.events import intake
 from services.metrics.observations import handlers as observing
 from services.metrics.observations import rules as observed
 from services.metrics.readings import handlers as reading
+from services.metrics.readings import rules as computed
+from services.metrics.readings import store as readings
 from shared.contracts.base import Tick
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.log import kafka, worker
@@ -144,12 +147,20 @@ def _short_memory() -> Iterator[AbstractContextManager[Any]]:
 
 
 def _last_by_arrival() -> Iterator[AbstractContextManager[Any]]:
-    run = UnitOfWork.run
+    arrived: dict[Any, int] = {}
+    refresh, over_time = readings.refresh_extremes, computed._over_time
 
-    def by_arrival(self: UnitOfWork, sql: str, /, **params: Any) -> int:
-        return run(self, sql.replace("ORDER BY o.at DESC, o.revision DESC", "ORDER BY o.id DESC"), **params)
+    def noting(uow: UnitOfWork, company: str, keys: Any) -> None:
+        arrived.update(dict.fromkeys((key[:4] for key in keys), max(arrived.values(), default=0) + 1))
+        refresh(uow, company, keys)
 
-    yield patch.object(UnitOfWork, "run", by_arrival)
+    def by_arrival(metric: Any, cells: list[Any]) -> Any:
+        if metric.over_time != "last":
+            return over_time(metric, cells)
+        return max(cells, key=lambda cell: arrived.get(cell[:4], 0)).last or Decimal(0)
+
+    yield patch.object(readings, "refresh_extremes", noting)
+    yield patch.object(computed, "_over_time", by_arrival)
 
 
 def _revision_by_arrival() -> Iterator[AbstractContextManager[Any]]:

@@ -21,7 +21,7 @@ from tests.simulation.story import Act, Settle, story
 from tests.simulation.verdict import verdict, witnessed
 from tests.simulation.world import World
 
-LENGTH = 40
+LENGTH = 60
 LOGS = ("postgres", "kafka")
 KINDS = ("worker", "forwarder")
 
