@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from shared.database.directory import BrokenEnvironment
@@ -91,7 +92,7 @@ class Cluster:
 
     def producer(self) -> Producer:
         """A producer whose sends are acknowledged by all in-sync replicas, in order, without doubles of its own."""
-        made: Producer = KafkaProducer(
+        made: Producer = _Producer(
             **self.connection, acks="all", enable_idempotence=True, linger_ms=5, batch_size=512 * 1024,
             max_request_size=LARGEST, delivery_timeout_ms=int(self.settings.kafka_timeout_seconds * 1000) + 5_000,
         )  # fmt: skip
@@ -156,6 +157,16 @@ class Cluster:
     def _ask(self) -> KafkaConsumer:
         self._asked = self._asked or KafkaConsumer(**self.connection)
         return self._asked
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types
+    """One that can be thrown away: the library's `close(0)` raises while records wait, and goes on sending them."""
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        if timeout == 0:
+            self._sender.force_close()
+        with suppress(KafkaTimeoutError):
+            super().close(timeout, null_logger)
 
 
 def require_checksums() -> None:
