@@ -14,9 +14,6 @@ CURVES: tuple[Body, ...] = (
 )  # fmt: skip
 STEPS = '{"kind": "interpolated", "points": [["0", "0"], ["0.8", "60"], ["1", "100"], ["1.2", "120"]], "cap": "110"}'
 
-# Goals without a target from the first day on meet the two defects that test_oracle.py expects; off once they are gone.
-ALWAYS_A_TARGET = True
-
 
 @dataclass(slots=True)
 class Plan:
@@ -60,9 +57,9 @@ class Plan:
         self.changes.append(
             [world.put(f"goals/goals/{code}", **heavier, effective_from=dice.choice(("2025-02-01", "2025-04-01")))]
         )
-        if ALWAYS_A_TARGET or dice.random() < 0.7:
+        if dice.random() < 0.7:
             direction = dice.choice((better, better, "at_least" if better == "higher" else "at_most"))
-            begins = {"effective_from": "2025-02-15"} if not ALWAYS_A_TARGET and dice.random() < 0.2 else {}
+            begins = {"effective_from": "2025-02-15"} if dice.random() < 0.2 else {}
             thread.append(_target(world, code, target, direction=direction, **begins))
         factor = dice.choice(("0.5", "1.75", "40"))
         later = dice.choice(("2025-02-10", "2025-04-01", "2025-05-15"))

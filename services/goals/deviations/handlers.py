@@ -18,6 +18,7 @@ from ..scores import store
 from ..scores.book import Book, settings_book
 from ..scores.dirty import dirty
 from ..scores.rules import LARGEST, ONE_DAY, TargetInForce, gap, shortfall, target_to_date
+from ..scores.settle import settle
 from ..scores.store import Score
 
 
@@ -67,8 +68,9 @@ def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
             "INSERT INTO clock (company, at) VALUES (:company, :at) ON CONFLICT (company) DO UPDATE SET at = :at",
             company=company, at=tick.at,
         )  # fmt: skip
-        _judge_all(uow, company, before, tick)
         _mark_targets_that_begin(uow, company)
+        settle(uow)
+        _judge_all(uow, company, before, tick)
     # Both topics carry it: who reads them knows which commands and outcomes came before this instant.
     uow.publish_everywhere(tick, company=company, topic="goals.outcomes")
     uow.publish_everywhere(tick, company=company, topic="goals.configuration")

@@ -192,7 +192,7 @@ def _member(book: Book, node: str, weight: Decimal, rows: Sequence[Score], *, ad
     actual, known = row.actual, [r.actual for r in rows if r.actual is not None]
     if add_up and any(r.actual is None and r.reason == rules.OUT_OF_RANGE for r in rows):
         return Member(code, weight, row.score, row.attainment, None, rules.OUT_OF_RANGE, tuple(row.qualified))
-    if add_up and len(known) > 1:
+    if add_up and known:
         goal = at(book.goals.get(code), row.period_end - ONE_DAY)
         metric = book.metric(goal.content, row.period_end - ONE_DAY) if goal else None
         actual = total(known) if metric is None or adds_up(metric) else known[-1]
