@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from services.metrics.events import handlers as mapping
 from services.metrics.events import intake
+from services.metrics.events import store as events
 from services.metrics.observations import handlers as observing
 from services.metrics.observations import rules as observed
 from services.metrics.readings import handlers as reading
@@ -186,7 +187,13 @@ def _known(uow: UnitOfWork, company: str, fact: Any) -> bool:
 
 
 def _late_rate_ignored() -> Iterator[AbstractContextManager[Any]]:
+    waiting = events.waiting_under
+
+    def but_for_rates(uow: UnitOfWork, company: str, references: Any) -> Any:
+        return waiting(uow, company, {each for each in references if not each.startswith("rate:")})
+
     yield patch.object(observing, "_convert_again", lambda *_given: None)
+    yield patch.object(events, "waiting_under", but_for_rates)
 
 
 def _dirty_key_dropped() -> Iterator[AbstractContextManager[Any]]:
