@@ -17,6 +17,7 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
+from services.metrics.events.kafka import start_intake
 from services.runtime import SERVICES, build_runtimes, database_urls, prepare
 from services.worker_health import answering
 from shared.database.directory import BrokenEnvironment, held
@@ -87,12 +88,12 @@ def work(settings: Settings, names: Iterable[str]) -> None:
     stop = stop_on_signals()
     runtimes = build_runtimes(settings, _urls(settings, names), names, purpose="worker")
     telemetry = Telemetry()
-    forwarders = start_forwarders(settings, runtimes, stop)
+    copying = [*start_forwarders(settings, runtimes, stop), *start_intake(settings, runtimes, stop, telemetry)]
     probed = listener(settings.host, settings.health_port) if settings.health_port else None
     with answering(runtimes, telemetry, probed):
         run_workers(runtimes, stop, telemetry)
-    for forwarder in forwarders:
-        forwarder.join()
+    for thread in copying:
+        thread.join()
     _dispose(runtimes)
 
 

@@ -8,6 +8,7 @@ from services.metrics.events import clock, routes
 from services.metrics.mappings.routes import router as mappings
 from services.metrics.readings.routes import router as readings
 from services.metrics.tables import metadata
+from shared.contracts.intake import REJECTED
 from shared.service import Service
 
 
@@ -16,8 +17,13 @@ def service() -> Service:
     return Service(
         name="metrics",
         metadata=metadata,
-        topics={"metrics.source-events": True, "metrics.configuration": False, "metrics.readings": True},
-        derived=("metrics.readings",),
+        topics={
+            "metrics.source-events": True,
+            "metrics.configuration": False,
+            "metrics.readings": True,
+            REJECTED: False,
+        },
+        derived=("metrics.readings", REJECTED),
         inputs=("metrics.source-events", "metrics.configuration", "goals.configuration"),
         handlers=consumer.HANDLERS,
         accepted=consumer.ACCEPTED,

@@ -6,6 +6,7 @@ from services.metrics.chain.handlers import linkages_defined, nodes_defined
 from services.metrics.events.accept import accepted_again
 from services.metrics.events.clock import ticked_again
 from services.metrics.events.handlers import on_accepted, on_mapping, taking_up
+from services.metrics.events.records import taken_again
 from services.metrics.observations.handlers import (
     conversions_defined,
     metrics_defined,
@@ -13,7 +14,7 @@ from services.metrics.observations.handlers import (
     rates_defined,
 )
 from services.metrics.readings.handlers import guards_defined, policies_defined
-from shared.contracts import goals, metrics
+from shared.contracts import goals, intake, metrics
 from shared.contracts.base import Contract, Tick
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
@@ -31,6 +32,7 @@ def _both(first: Handler, then: Handler) -> Handler:
 
 HANDLERS: Mapping[type[Contract], Handler] = {
     metrics.EventAccepted: on_accepted,
+    intake.EventRejected: taken_again,
     metrics.Mapping: on_mapping,
     metrics.Metric: _both(metrics_defined, taking_up("metric:{code}")),
     metrics.Rate: _both(rates_defined, taking_up("rate:{code}")),

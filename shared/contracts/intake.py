@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from shared.contracts.base import Contract
+
 SOURCE_EVENTS = "source-events"
 REJECTED = "source-events.rejected"
 
@@ -37,13 +39,23 @@ class CloudEvent(BaseModel):
     )
 
 
-class EventRejected(BaseModel):
-    """The receipt of a source event that was not accepted. Key: that of its record."""
+class EventRejected(Contract):
+    """The receipt of a record that did not become an event. Repaired it is taken again. Key: that of its record."""
 
-    model_config = ConfigDict(frozen=True)
-    status: Literal["rejected"] = "rejected"
+    TYPE, TOPIC = "valueloop.metrics.event-rejected.v1", REJECTED
+    status: Literal["rejected", "quarantined"] = Field(
+        default="rejected", description="Quarantined: another content was accepted under its source and id."
+    )
     id: str | None = Field(description="Its id, where it could be read.", examples=["SO-1001/2"])
     source: str | None = Field(description="Its source, where it could be read.", examples=["erp"])
     partition: int = Field(description="Where its record stands in the topic of source events.", examples=[3])
     offset: int = Field(description="Where its record stands in that partition.", examples=[10421])
     problem: dict[str, Any] = Field(description="Why it was refused, as in an answer over HTTP (RFC 9457).")
+    key: str | None = Field(description="Key of its record.", examples=["SO-1001"])
+    headers: list[list[str]] = Field(
+        description="Headers of its record: name and value of each.",
+        examples=[[["content-type", "application/cloudevents+json"]]],
+    )
+    value: str | None = Field(default=None, description="Value of its record, where that is text.", examples=["{"])
+    value_base64: str | None = Field(default=None, description="Its value, where it is no text.", examples=["/w=="])
+    cut: bool = Field(default=False, description="Whether key, headers or value were longer than what is here.")

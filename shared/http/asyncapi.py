@@ -41,6 +41,7 @@ OF_EVENTS = {
     "ce_id": ("Unique within its source.", "SO-1001/2"),
     "ce_source": ("The system it comes from.", "erp"),
     "ce_type": ("What happened; mappings go by it.", "sales-order"),
+    "ce_company": ("Code of the company it belongs to.", "acme"),
     "ce_subject": ("What it is about: events of one keep their order.", "SO-1001"),
     "ce_time": ("When it happened (RFC 3339); without it the accept time counts.", "2025-03-14T10:15:00+08:00"),
     "ce_dataschema": ("URI of the schema of the data.", "urn:example:sales-order"),
@@ -200,7 +201,7 @@ def _outside() -> dict[str, dict[str, Any]]:
             "examples": [{"headers": headers, "payload": example.data}],
         },
         "EventStructured": {
-            "summary": "A CloudEvent in structured mode: all of it as value.",
+            "summary": "A CloudEvent in structured mode: all of it as value, with the extension `company`.",
             "contentType": STRUCTURED,
             "headers": {"type": "object", "required": ["content-type"], "properties": kind},
             "payload": reference("CloudEvent"),

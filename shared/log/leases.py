@@ -12,8 +12,9 @@ from shared.service import Runtime
 
 log = structlog.get_logger(__name__)
 
-READ, FORWARD = "read", "forward"
-"""The part a lease gives: to apply the records of a partition, or to copy a partition of the own log to Kafka."""
+READ, FORWARD, INTAKE = "read", "forward", "intake"
+"""The part a lease gives: to apply the records of a partition, to copy a partition of the own log to Kafka, or to
+accept what others put into a topic there."""
 
 _CREATE = text(
     "INSERT INTO log.lease (part, topic, partition) VALUES (:part, :topic, :partition) ON CONFLICT DO NOTHING"
@@ -49,7 +50,7 @@ class Leases:
     """The partitions one worker or forwarder owns. A thread of its own renews them while a long batch is under way.
 
     Args:
-        part: `READ` or `FORWARD`.
+        part: `READ`, `FORWARD` or `INTAKE`.
         places: what there is to own, asked at every renewal.
     """
 

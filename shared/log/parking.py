@@ -42,11 +42,16 @@ def parked_keys(uow: "UnitOfWork", place: tuple[str, int], records: Sequence[Rec
 
 def refuse_when_too_many(uow: "UnitOfWork", limit: int) -> None:
     """Raises `TooManyParked` at the limit."""
-    if uow.value("SELECT count(*) FROM log.parked") >= limit:
+    if parked_of(uow, uow.service.inputs) >= limit:
         raise TooManyParked(
             f"{limit} records are parked. Look at them with `valueloop parked list`, repair the cause, then retry or "
             "discard them; the worker goes on by itself."
         )
+
+
+def parked_of(uow: "UnitOfWork", topics: Sequence[str]) -> int:
+    """How many records of these topics are parked."""
+    return int(uow.value("SELECT count(*) FROM log.parked WHERE topic = ANY(:topics)", topics=list(topics)))
 
 
 def park(uow: "UnitOfWork", records: Sequence[Record], error: Exception | None) -> None:

@@ -86,7 +86,7 @@ def claim(connection: Connection, topic: str, partition: int, epoch: str) -> Pos
     return Position(row.epoch, row.next_pos, row.kafka_offset)
 
 
-def move(uow: "UnitOfWork", place: Place, old: Position, new: Position, owner: str) -> None:
+def move(uow: "UnitOfWork", place: Place, old: Position, new: Position, owner: str, part: str = "read") -> None:
     """Moves the position by compare-and-set, under the lease. The row stays locked until the transaction ends.
 
     Raises:
@@ -95,10 +95,10 @@ def move(uow: "UnitOfWork", place: Place, old: Position, new: Position, owner: s
     moved = uow.run(
         "UPDATE log.position SET next_pos = :new, epoch = :new_epoch, kafka_offset = :offset "
         "WHERE topic = :t AND partition = :p AND epoch = :epoch "
-        "AND next_pos = :old AND EXISTS (SELECT 1 FROM log.lease l WHERE l.part = 'read' AND l.topic = :t "
+        "AND next_pos = :old AND EXISTS (SELECT 1 FROM log.lease l WHERE l.part = :part AND l.topic = :t "
         "AND l.partition = :p AND l.owner = :owner)",
         new=new.next_pos, old=old.next_pos, epoch=old.epoch, t=place[0], p=place[1], owner=owner,
-        new_epoch=new.epoch, offset=new.offset,
+        new_epoch=new.epoch, offset=new.offset, part=part,
     )  # fmt: skip
     if not moved:
         raise LostOwnership(f"{place[0]}/{place[1]}")

@@ -83,7 +83,7 @@ def log_router() -> Router:
         readers = context.uow.rows(
             "SELECT p.topic, p.partition, p.next_pos, CASE WHEN l.until > now() THEN l.owner END AS owner "
             "FROM log.position p LEFT JOIN log.lease l "
-            "ON l.part = 'read' AND (l.topic, l.partition) = (p.topic, p.partition) ORDER BY p.topic, p.partition"
+            "ON l.part <> 'forward' AND (l.topic, l.partition) = (p.topic, p.partition) ORDER BY p.topic, p.partition"
         )
         begun = {row.topic for row in readers}
         # A topic not yet begun stands at 0, so that nobody takes its reader for one that is done.

@@ -29,7 +29,7 @@ async def take(
             place = Position(fate.partition, fate.pos)
             receipts.append(Receipt(index, each.id, each.source, fate.status, place))
         else:
-            receipts.append(Receipt(index, None, None, "rejected", problem=_problem(each)))
+            receipts.append(Receipt(index, None, None, "rejected", problem=problem_of(each)))
         counts[receipts[-1].status] += 1
     return as_json({"receipts": receipts, "counts": counts}, 202)
 
@@ -39,7 +39,8 @@ def as_json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
-def _problem(fault: DomainError) -> dict[str, Any]:
+def problem_of(fault: DomainError) -> dict[str, Any]:
+    """What is told of a refusal, as in an answer to a request."""
     words = words_of(type(fault).__name__)
     return {
         "type": "urn:valueloop:problem:" + "-".join(words), "title": " ".join(words).capitalize(),

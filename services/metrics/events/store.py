@@ -206,6 +206,12 @@ def advance(uow: UnitOfWork, company: str, at: datetime) -> bool:
     return uow.run(sql, company=company, at=at) > 0
 
 
+def known(uow: UnitOfWork, named: Collection[str]) -> set[str]:
+    """Those of these companies that exist."""
+    sql = "SELECT DISTINCT company FROM configuration WHERE kind = 'companies' AND company = ANY(:named)"
+    return {row[0] for row in uow.rows(sql, named=list(named))}
+
+
 def companies(uow: UnitOfWork) -> list[str]:
     """Every company that is known."""
     return [row[0] for row in uow.rows("SELECT DISTINCT company FROM configuration WHERE kind = 'companies'")]
