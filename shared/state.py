@@ -20,12 +20,13 @@ Queries = Mapping[str, str]
 SETTINGS = """
 SELECT company, '' AS period, kind || '/' || code || ' ' || version AS key,
 jsonb_build_array(effective_from, content, recorded_by) AS value FROM configuration"""
-# What a derived record says tells versions of numbers, so of these only that they are parked is compared.
+# What a derived record says tells versions of numbers, so of these only that they are parked is compared. What was
+# refused on its way in is parked for a look, and was never accepted.
 PARKED = """
 SELECT company, '' AS period, topic || ' ' || key || ' ' || type || ' ' || md5(told) AS key,
 jsonb_build_array(count(*), told, min(split_part(error, ':', 1))) AS value FROM log.parked,
 LATERAL (SELECT CASE WHEN topic LIKE '%.configuration' OR topic = 'metrics.source-events' THEN data ELSE '' END AS told)
-GROUP BY company, topic, key, type, told"""
+WHERE topic NOT LIKE '%.rejected' GROUP BY company, topic, key, type, told"""
 PLATFORM: Queries = {"setting": SETTINGS, "parked": PARKED}
 
 
