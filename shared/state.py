@@ -26,7 +26,7 @@ PARKED = """
 SELECT company, '' AS period, topic || ' ' || key || ' ' || type || ' ' || md5(told) AS key,
 jsonb_build_array(count(*), told, min(split_part(error, ':', 1))) AS value FROM log.parked,
 LATERAL (SELECT CASE WHEN topic LIKE '%.configuration' OR topic = 'metrics.source-events' THEN data ELSE '' END AS told)
-WHERE topic NOT LIKE '%.rejected' GROUP BY company, topic, key, type, told"""
+WHERE topic <> 'source-events' GROUP BY company, topic, key, type, told"""
 PLATFORM: Queries = {"setting": SETTINGS, "parked": PARKED}
 
 
