@@ -61,6 +61,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._asked: KafkaConsumer | None = None
         self._counts: dict[str, tuple[float, int]] = {}
+        self._refreshing = False
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -92,9 +93,11 @@ class Cluster:
 
     def producer(self) -> Producer:
         """A producer whose sends are acknowledged by all in-sync replicas, in order, without doubles of its own."""
+        # Lingering would delay every hop, and batches fill by themselves while earlier ones are under way.
         made: Producer = _Producer(
-            **self.connection, acks="all", enable_idempotence=True, linger_ms=5, batch_size=512 * 1024,
-            max_request_size=LARGEST, delivery_timeout_ms=int(self.settings.kafka_timeout_seconds * 1000) + 5_000,
+            **self.connection, acks="all", enable_idempotence=True, linger_ms=0, batch_size=512 * 1024,
+            max_request_size=LARGEST, max_block_ms=int(self.settings.kafka_timeout_seconds * 1000),
+            delivery_timeout_ms=int(self.settings.kafka_timeout_seconds * 1000) + 5_000,
         )  # fmt: skip
         return made
 
@@ -110,13 +113,35 @@ class Cluster:
         return KafkaAdminClient(**{k: v for k, v in self.connection.items() if k != "allow_auto_create_topics"})
 
     def partitions(self, topic: str) -> int:
-        """How many a topic has; 0 where it does not exist. Believed for some seconds."""
-        with self._lock:
-            at, count = self._counts.get(topic, (0.0, 0))
-            if not count or time.monotonic() - at > REMEMBER:
-                count = len(self._ask().partitions_for_topic(self.name_of(topic)) or ())
-                self._counts[topic] = (time.monotonic(), count)
-            return count
+        """How many a topic has; 0 where it does not exist.
+
+        What is known is told at once, though some seconds old, and asked anew apart from the caller: leases are renewed
+        by it, and must not wait for a cluster that is away.
+        """
+        at, count = self._counts.get(topic, (0.0, 0))
+        if not count:
+            with self._lock:
+                return self._count(topic)
+        if time.monotonic() - at > REMEMBER and not self._refreshing:
+            self._refreshing = True
+            threading.Thread(target=self._refresh, name="partition counts", daemon=True).start()
+        return count
+
+    def _refresh(self) -> None:
+        try:
+            with self._lock:
+                self._ask().topics()  # the library asks for what it knows by itself only when it gets old
+                for topic in list(self._counts):
+                    self._count(topic)
+        except KafkaError as error:
+            log.warning("partition counts are not up to date", reason=str(error))
+        finally:
+            self._refreshing = False
+
+    def _count(self, topic: str) -> int:
+        count = len(self._ask().partitions_for_topic(self.name_of(topic)) or ())
+        self._counts[topic] = (time.monotonic(), count)
+        return count
 
     def topic_id(self, topic: str) -> str:
         """Another one where a topic was deleted and made anew; empty where it does not exist."""
@@ -149,13 +174,15 @@ class Cluster:
                 offset -= 1
                 consumer.seek(partition, offset)
                 raw = consumer.poll(timeout_ms=int(self.settings.kafka_timeout_seconds * 1000), max_records=1)
-                for one in raw.get(partition, ()):
+                if partition not in raw:
+                    raise KafkaTimeoutError(f"{partition.topic}/{partition.partition} gave no record to read")
+                for one in raw[partition]:
                     if (record := decode(place, one)) is not None:
                         return record
         return None
 
     def _ask(self) -> KafkaConsumer:
-        self._asked = self._asked or KafkaConsumer(**self.connection)
+        self._asked = self._asked or KafkaConsumer(**self.connection, enable_auto_commit=False)
         return self._asked
 
 
