@@ -1,6 +1,7 @@
 """`python -m bench`: measures everything, prints a table, writes JSON."""
 
 import argparse
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -15,12 +16,13 @@ from bench.installation import running
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller amounts: under a minute, and less certain")
+    parser.add_argument("--quick", action="store_true", help="smaller amounts: sooner, and less certain")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go (default: bench/results/)")
     parser.add_argument("--kafka", action="store_true", help="only what is measured over Kafka")
     quix = Path(sys.prefix) / "quix" / "bin" / "python"
     parser.add_argument("--quix", type=Path, metavar="PYTHON", default=quix, help="where Quix Streams is installed")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is then stopped
     console = Console(stderr=True)
     started = time.perf_counter()
 
