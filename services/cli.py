@@ -141,6 +141,12 @@ def explain(error: Exception) -> tuple[str, str | None]:
                 f"The database does not answer: {str(error.orig).splitlines()[0]}",
                 "Start it (`valueloop up` runs one), or check --database-url.",
             )
+        case _ if type(error).__module__ == "kafka.errors":  # by name: most commands need no Kafka
+            return (
+                f"Kafka does not answer, or does not let us in: {error}",
+                "Start it, or check VALUELOOP_KAFKA_BOOTSTRAP, VALUELOOP_KAFKA_SECURITY, and the user and password or"
+                " certificates; the lines above tell what it answered.",
+            )
         case _:
             return (
                 f"{type(error).__name__}: {error}",

@@ -166,29 +166,34 @@ class Forwarder:
         self._pause = 0.1
 
     def _cursor(self, connection: Connection, place: Place) -> int:
-        self._refuse_foreign(place)
+        refuse_foreign(self.target, self.log, place)
         params = {"topic": place[0], "partition": place[1]}
         with connection.begin():
             connection.execute(_CURSOR, params)
             return int(connection.execute(_AT, params).scalar_one())
 
-    def _refuse_foreign(self, place: Place) -> None:
-        """Positions mean nothing between logs: readers would drop new records as old ones."""
-        last = self.target.last(place)
-        if last is None:
-            return
-        if last.epoch != self.log.epoch():
-            raise ForeignTopic(
-                f"{self.target.name_of(place[0])}/{place[1]} in Kafka holds records of log {last.epoch[:8]}, this one "
-                f"is {self.log.epoch()[:8]}: another installation's, or one from before a rebuild. Set another "
-                "VALUELOOP_KAFKA_PREFIX."
-            )
-        if last.pos >= self.log.ends([place[0]])[place]:
-            raise ForeignTopic(
-                f"{self.target.name_of(place[0])}/{place[1]} in Kafka holds record {last.pos}, which this log has not "
-                "reached: its database was restored to an earlier moment. Rebuild from it (`valueloop rebuild`), with "
-                "another VALUELOOP_KAFKA_PREFIX."
-            )
+
+def refuse_foreign(target: Target, log: PostgresLog, place: Place) -> None:
+    """Positions mean nothing between logs: readers would drop new records as old ones.
+
+    Raises:
+        ForeignTopic: the partition in Kafka holds records that this log does not have.
+    """
+    last = target.last(place)
+    if last is None:
+        return
+    if last.epoch != log.epoch():
+        raise ForeignTopic(
+            f"{target.name_of(place[0])}/{place[1]} in Kafka holds records of log {last.epoch[:8]}, this one "
+            f"is {log.epoch()[:8]}: another installation's, or one from before a rebuild. Set another "
+            "VALUELOOP_KAFKA_PREFIX."
+        )
+    if last.pos >= log.ends([place[0]])[place]:
+        raise ForeignTopic(
+            f"{target.name_of(place[0])}/{place[1]} in Kafka holds record {last.pos}, which this log has not "
+            "reached: its database was restored to an earlier moment. Rebuild from it (`valueloop rebuild`), with "
+            "another VALUELOOP_KAFKA_PREFIX."
+        )
 
 
 def encode(record: Record, service: str) -> tuple[bytes, bytes, Headers]:

@@ -11,8 +11,9 @@ from kafka.errors import KafkaError
 from sqlalchemy import Engine, text
 
 from shared.database.directory import BrokenEnvironment
+from shared.log.forward import ForeignTopic, refuse_foreign
 from shared.log.kafka import LARGEST, Cluster
-from shared.log.postgres import add_partitions
+from shared.log.postgres import PostgresLog, add_partitions
 from shared.service import Runtime
 
 log = structlog.get_logger(__name__)
@@ -97,11 +98,12 @@ def apply(cluster: Cluster, steps: Sequence[Step]) -> None:
 
 
 def check_topics(cluster: Cluster, runtimes: Iterable[Runtime]) -> None:
-    """Refuses to start on topics that are missing or too narrow. A cluster that is away is waited for, not refused.
+    """Refuses to start on topics that are missing, too narrow or another log's. A cluster that is away is waited for.
 
     Raises:
         WrongTopics: with every difference.
     """
+    runtimes = list(runtimes)
     counts: dict[str, int] = {}
     for runtime in runtimes:
         counts |= dict.fromkeys(runtime.service.inputs, 1)
@@ -117,6 +119,22 @@ def check_topics(cluster: Cluster, runtimes: Iterable[Runtime]) -> None:
             "Topics in Kafka do not fit: " + "; ".join(f"{step.topic}: {step.what}" for step in steps) + ".",
             remedy="Run `valueloop topics apply`.",
         )
+    for runtime in runtimes:
+        _refuse_foreign(cluster, runtime)
+
+
+def _refuse_foreign(cluster: Cluster, runtime: Runtime) -> None:
+    """Before a first copy; the forwarder does so too, but readers would meanwhile take in what others accepted."""
+    log = PostgresLog(runtime.engine)
+    with runtime.engine.connect() as connection:
+        copied = set(connection.execute(text("SELECT topic FROM log.forward")).scalars())
+    wide = {topic: count for topic, count in partition_counts(runtime.engine).items() if topic not in copied}
+    try:
+        for place in [(topic, partition) for topic, count in wide.items() for partition in range(count)]:
+            refuse_foreign(cluster, log, place)
+    except ForeignTopic as error:
+        rule, _, remedy = str(error).partition(". ")
+        raise WrongTopics(f"{rule}.", remedy=remedy) from error
 
 
 def partition_counts(engine: Engine) -> dict[str, int]:

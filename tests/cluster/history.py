@@ -71,7 +71,7 @@ class Load:
 
     def __post_init__(self) -> None:
         self._lock, self._taken = threading.Lock(), 0
-        self.threads = [threading.Thread(target=self._send, name=f"sender-{n}") for n in range(self.senders)]
+        self.threads = [threading.Thread(target=self._send, daemon=True) for _ in range(self.senders)]
 
     def start(self) -> "Load":
         self._began = time.monotonic()
@@ -118,7 +118,7 @@ class Reader:
         self.client, self.history = client, history
         self.seen: dict[Number, tuple[int, str]] = {}
         self._done = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="reader")
+        self.thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> "Reader":
         self.thread.start()

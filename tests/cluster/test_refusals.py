@@ -74,7 +74,7 @@ def test_an_empty_database_refuses_the_topics_of_another_installation(cluster: C
         empty = {"VALUELOOP_DATABASE_URL": second.start()}
         cluster.command("migrate", environment=empty)
         said = cluster.command("work", "metrics", expect=1, environment=empty)
-        assert "belongs to another installation" in said
+        assert "another installation's, or one from before a rebuild" in said
         assert "VALUELOOP_KAFKA_PREFIX" in said
         readings = "SELECT count(*) FROM reading"
         with psycopg.connect(empty["VALUELOOP_DATABASE_URL"].replace("/postgres?", "/valueloop_metrics?")) as database:
@@ -92,15 +92,16 @@ def test_a_password_and_a_certificate_of_the_settings_reach_kafka(cluster: Clust
 def test_a_wrong_password_is_told_in_a_sentence(cluster: Cluster) -> None:
     said = cluster.command("topics", "plan", expect=1, environment=by_password(cluster, "guessed"))
     assert "does not let us in" in said
-    assert "VALUELOOP_KAFKA_USERNAME and VALUELOOP_KAFKA_PASSWORD" in said
+    assert "uthentication failed" in said
+    assert "the user and password" in said
     assert "not foreseen" not in said
     assert "guessed" not in said
 
 
-def test_a_listener_that_asks_for_a_login_is_not_taken_for_one_that_is_away(cluster: Cluster) -> None:
+def test_a_listener_that_asks_for_tls_and_gets_none_is_told_in_a_sentence(cluster: Cluster) -> None:
     without = {"VALUELOOP_KAFKA_BOOTSTRAP": cluster.broker.sasl_bootstrap}
     said = cluster.command("topics", "plan", expect=1, environment=without)
-    assert "Kafka does not answer" in said
+    assert "does not let us in" in said
     assert "VALUELOOP_KAFKA_SECURITY" in said
     assert "not foreseen" not in said
 
