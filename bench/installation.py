@@ -47,13 +47,13 @@ class Installation:
         """Starts them and waits until they own every partition; the moment from which they can work [perf_counter]."""
         for child in self.supervisor.children[1:]:
             child.start(self.supervisor._environment)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180  # a process starts slowly where the machine is busy
         while time.monotonic() < until:
             readers = [reader for found in client.positions().values() for reader in found["readers"]]
             if any(reader["owner"] for reader in readers if reader["topic"] == "metrics.source-events"):
                 return time.perf_counter()
             time.sleep(0.01)
-        raise NotSettled("No worker took a partition within 60 s.")
+        raise NotSettled("No worker took a partition within 180 s.")
 
     def database_of(self, service: str) -> str:
         """The administrator's URL of one service's database."""
