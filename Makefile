@@ -11,7 +11,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 
 PYTEST_ARGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo kafka test lint types bench migrations-check migration docs lock install clean
+.PHONY: help demo kafka test cluster-test lint types bench migrations-check migration docs lock install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -44,7 +44,10 @@ kafka: ## run a Kafka broker on 127.0.0.1:9092 until Ctrl-C, its data in a tempo
 	@"$(PYTHON)" deploy/kafka/broker.py
 
 test: $(VENV)/installed ## every test that needs no outside server; PYTEST_ARGS adds options
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not cluster" $(PYTEST_ARGS)
+
+cluster-test: $(VENV)/installed ## tests on a real Kafka broker and processes that are killed meanwhile; needs Java 17 and Maven
+	$(BIN)/python -m pytest -n 0 -m cluster $(PYTEST_ARGS)
 
 lint: $(VENV)/installed ## style, and who may import whom
 	$(BIN)/ruff check .

@@ -39,6 +39,9 @@ ROOT = Path(__file__).parents[2]
 Headers = Sequence[tuple[str, bytes]]
 
 
+pytestmark = pytest.mark.cluster
+
+
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if reason := missing():
