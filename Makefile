@@ -57,7 +57,12 @@ lint: $(VENV)/installed ## style, and who may import whom
 types: $(VENV)/installed ## mypy, strict for shared/ and every rules.py
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure intake, workers and latency beside their floors
+$(VENV)/quix-installed: bench/requirements-quix.txt $(VENV)/made
+	"$(PYTHON)" -m venv $(VENV)/quix
+	$(VENV)/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+bench: $(VENV)/installed $(VENV)/quix-installed ## measure intake, workers, Kafka and latency beside their floors and peers
 	$(BIN)/python -m bench
 
 migrations-check: $(VENV)/installed ## migrations build exactly the tables in the code, and lock nothing for long
@@ -74,10 +79,11 @@ docs: $(VENV)/installed ## write the generated pages: the event catalogue and th
 	$(BIN)/python -m docs.operations_page
 
 lock: ## pin what pyproject.toml asks for, with hashes, for every platform (needs uv: pip install uv)
-	@set -e; for kind in "requirements.txt:Runtime dependencies:" \
-			"requirements-dev.txt:Runtime and development dependencies:--group dev"; do \
+	@set -e; for kind in "requirements.txt:Runtime dependencies:pyproject.toml" \
+			"requirements-dev.txt:Runtime and development dependencies:pyproject.toml --group dev" \
+			"bench/requirements-quix.txt:What the comparison with Quix Streams runs on:--group bench"; do \
 		IFS=: read -r file title options <<< "$$kind"; \
-		uv pip compile pyproject.toml $$options --generate-hashes --universal --python-version 3.11 --no-header \
+		uv pip compile $$options --generate-hashes --universal --python-version 3.11 --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file "$$file"; \
 		{ echo "# $$title, pinned with hashes. Made from pyproject.toml by \`make lock\`; do not edit."; \
 			cat "$$file"; } > "$$file.new"; mv "$$file.new" "$$file"; done
