@@ -1,5 +1,6 @@
 """Actors: product code in threads of which exactly one runs, and that can be stopped at the named points of a step."""
 
+import select
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DisconnectionError
 
 SUSPEND, CRASH, LOST = "suspend", "crash", "lost"
 """At a point: hand the baton back inside the transaction; die; lose the connection to the database."""
@@ -148,6 +150,17 @@ def instrument(engine: Engine, otherwise: Bystander | None = None) -> None:
         reached(AFTER_COMMIT, driver, otherwise)
 
     dialect.do_commit = do_commit  # type: ignore[method-assign]
+
+    @event.listens_for(engine, "do_connect")
+    def without_limits(_dialect: Any, _record: Any, _args: Any, given: dict[str, Any]) -> None:
+        # On a busy machine an actor may be stopped for longer than the product allows a transaction to be idle.
+        given["options"] += " -c idle_in_transaction_session_timeout=0"
+
+    @event.listens_for(engine, "checkout")
+    def alive(driver: Any, _record: Any, _fairy: Any) -> None:
+        # Which dead connections lie in a pool depends on earlier runs; one that the server has closed can be read from.
+        if driver.closed or select.select([driver], [], [], 0)[0]:
+            raise DisconnectionError
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

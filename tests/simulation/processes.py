@@ -120,6 +120,13 @@ class Process:
         """The product's step."""
         raise NotImplementedError
 
+    def _take_down(self) -> None:
+        """A process that dies takes its connection with it; another must not go on with the same backend."""
+        with suppress(Exception):
+            self.actor.ended.append(self.connection.connection.driver_connection.info.backend_pid)
+            self.connection.invalidate()
+        self.leave()
+
     def start_again(self) -> None:
         """What the product's `run` does after an error that it does not end by."""
         raise NotImplementedError
@@ -153,10 +160,11 @@ class Process:
             return f"{SUSPENDED} {self.actor.state}"
         if not isinstance(outcome, BaseException):
             return DONE if outcome else IDLE
-        self.leave()
         if isinstance(outcome, Crash):
+            self._take_down()
             self.born()
             return f"{DIED} {outcome}"
+        self.leave()
         self.worker.leases.forget()
         self.start_again()
         if isinstance(outcome, Exception) and (is_outage(outcome) or isinstance(outcome, ReaderFault)):

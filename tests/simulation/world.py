@@ -79,8 +79,9 @@ class World:
         return Runtime(service_named(name), engine, self.settings, self.logs)
 
     def empty(self) -> None:
-        """Forgets everything that happened; only the connections stay."""
+        """Forgets everything that happened, and which worker had which backend."""
         for name, eye in self.eyes.items():
+            self.workers[name].engine.dispose()
             if filled := [row[0] for row in eye.execute(_FILLED)]:
                 eye.execute(f"TRUNCATE {', '.join(filled)} RESTART IDENTITY".encode())
             create_topics(self.workers[name].engine, self.workers[name].service, self.settings.partitions)
