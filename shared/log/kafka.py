@@ -105,7 +105,7 @@ class Cluster:
         """A consumer that takes what it is assigned, from where it is told. `more` are settings of the library."""
         return KafkaConsumer(
             **self.connection, group_id=group, enable_auto_commit=False, auto_offset_reset="none",
-            fetch_max_wait_ms=100, max_partition_fetch_bytes=4 * 1024 * 1024, **more,
+            fetch_max_wait_ms=500, max_partition_fetch_bytes=4 * 1024 * 1024, **more,
         )  # fmt: skip
 
     def admin(self) -> Any:

@@ -81,7 +81,10 @@ def out_of_order(cluster: Cluster) -> list[str]:
         if first < before[0] or source < first or change < before[1]:
             wrong.append(f"driver {driver} version {version} takes in {first} to {source}, after {before[0]}")
         taken[driver] = (source, change)
-    return wrong
+    # A check that saw nothing has shown nothing.
+    return wrong + [
+        f"no {what} to judge by" for what, some in (("event", last), ("score", seen), ("driver", taken)) if not some
+    ]
 
 
 def gaps(cluster: Cluster) -> list[str]:

@@ -106,8 +106,9 @@ def events(count: int, seed: int, prefix: str = "e") -> list[Event]:
             continue
         if number % 5 == 3 and invoices:
             place = rng.randrange(len(invoices))
-            invoice, unit, revision = invoices[place]
-            invoices[place] = (invoice, unit, revision + 1)
+            invoice, unit, revised = invoices[place]
+            revision = revised + 1
+            invoices[place] = (invoice, unit, revision)
         else:
             invoice, unit, revision = f"{prefix}-i{number}", rng.choice(UNITS), 1
             invoices.append((invoice, unit, revision))

@@ -32,7 +32,8 @@ def test_under_faults_every_acknowledged_event_counts_once_and_in_order(
     sent = company.events(count, seed)
     history = History()
     chaos = Chaos(cluster, history, seed)
-    company.set_up(cluster.client(COMPANY))
+    company.set_up(client := cluster.client(COMPANY))
+    client.wait_until_settled(300)  # events that waited for their mapping would rightly count later
     batches = list(company.batches(sent, BATCH, REPEAT, seed))
     began = time.monotonic()
     reader = Reader(cluster.client(COMPANY), history).start()
@@ -45,7 +46,6 @@ def test_under_faults_every_acknowledged_event_counts_once_and_in_order(
             cluster.client(COMPANY).post("/metrics/v1/ticks", {"at": company.END_OF_PERIOD}, repeatable=True)
             wait_for("quiet", monitor.quiet)
             quiet = time.monotonic()
-            client = cluster.client(COMPANY)
             client.wait_until_settled(120)
     finally:
         reader.stop()

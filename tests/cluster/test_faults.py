@@ -30,6 +30,7 @@ SENT: list[company.Event] = []
 def client(cluster: Cluster) -> Client:
     client = cluster.client(COMPANY)
     company.set_up(client)
+    client.wait_until_settled(300)
     return client
 
 

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 import threading
-from contextlib import closing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
