@@ -1,12 +1,14 @@
 """The archive: accepted events and commands of all services, read from their logs in the order they were accepted in.
 
 Topics that a service does not name as derived are its archive. Their accept times order them, and within a partition
-the log does, whatever the clocks said. Ticks are exact: one is passed on behind everything that goals and reviews had
-accepted when it came by, which the copies of it tell that stand in `goals.configuration` and `reviews.cases`.
+the log does, whatever the clocks said. Ticks are exact: one is passed on behind everything that each service had
+accepted when it came by, which the copies of it tell that stand among its settings and in `reviews.cases`. So a period
+is closed again on what it was closed on.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import text
@@ -66,7 +68,7 @@ class Stream:
         """
         if self.head is None or self.at_tick or self._first_tick is None:
             return False
-        return self.head.pos > self._first_tick.pos or bool(self._first_tick.data == tick.data)
+        return self.head.pos > self._first_tick.pos or _id(self._first_tick.data) == _id(tick.data)
 
 
 class Archive:
@@ -104,8 +106,14 @@ class Archive:
             if tick:
                 yield tick
             for stream in heads:
-                if stream.head and stream.at_tick and (tick is None or stream.head.data == tick.data):
+                if stream.head and stream.at_tick and (tick is None or _id(stream.head.data) == _id(tick.data)):
                     stream.advance()
+
+
+@lru_cache(maxsize=64)
+def _id(data: str) -> str:
+    """Of a tick. One that was to close a period and did not goes on without saying so, and is the same tick."""
+    return Tick.model_validate_json(data, extra="ignore").id
 
 
 def _time(stream: Stream) -> datetime:

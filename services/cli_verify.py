@@ -15,6 +15,7 @@ from services.cli_operate import administrator
 from services.cli_options import DatabaseUrl, Directory, console, settings_with
 from services.rebuild import behind, copy_secrets, rebuild, refuse_unless_empty
 from services.runtime import SERVICES, build_runtimes, database_urls, migrate
+from shared.closing import broken_links
 from shared.database.directory import BrokenEnvironment
 from shared.database.provision import provision, service_urls
 from shared.log.postgres import PostgresLog
@@ -33,6 +34,10 @@ class StatesDiffer(BrokenEnvironment):
     """Two installations do not say the same."""
 
 
+class ChainBroken(BrokenEnvironment):
+    """A certificate of a closed period is not as it was written."""
+
+
 @app.command()
 def verify(
     against: Annotated[
@@ -43,13 +48,14 @@ def verify(
     data_directory: Directory = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Print a hash of what each service says of each period; with --against, compare two installations.
+    """Check the certificates of closed periods, and print a hash of what each service says of each period.
 
-    Where they differ, the first differing row of each service is named.
+    With --against, compare two installations: where they differ, the first differing row of each service is named.
     """
     settings = settings_with(data_directory=data_directory, database_url=database_url)
     with _live(settings) as here, ExitStack() as stack:
         _show(here)
+        _check_chains(here)
         if against:
             _compare(here, stack.enter_context(_other(settings, against, prefix)))
 
@@ -134,6 +140,21 @@ def _show(runtimes: Runtimes) -> None:
             for place, digest in digests(connection, _queries(name)).items():
                 table.add_row(name, place.company, place.period or "-", str(digest.rows), digest.sha256[:32])
     console.print(table)
+
+
+def _check_chains(runtimes: Runtimes) -> None:
+    """Raises `ChainBroken`, after naming every broken link."""
+    broken = []
+    for name in CHANGES_PASS:
+        with runtimes[name].engine.connect() as connection:
+            broken += [f"{name}: {link}." for link in broken_links(connection)]
+    for link in broken:
+        console.print(link, markup=False)
+    if broken:
+        raise ChainBroken(
+            f"{len(broken)} faults in the certificates of closed periods.",
+            remedy="Somebody changed them in the database: compare with a backup, or with the log's copies elsewhere.",
+        )
 
 
 def _compare(here: Runtimes, there: Runtimes) -> None:

@@ -18,7 +18,7 @@ from shared.contracts.reviews import DecisionMade
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.log import Record
 from shared.log.repair import Resolved, resolve_again
-from shared.log.worker import received
+from shared.log.worker import received, tick_of
 from shared.service import Runtime
 
 
@@ -27,8 +27,9 @@ class Replay:
     """Applies accepted records to empty databases.
 
     Settings carry their versions, so their order among themselves and among events decides about nothing. Order counts
-    for: settings before a tick, which judges by them; whatever follows a tick; a goal that stops being active, which
-    keeps the scores it has; plans and decisions; and an operator's repairs. A decision that made a target waits for it.
+    for: settings before a tick, which judges by them; whatever follows a tick, above all one that closes a period; a
+    goal that stops being active, which keeps the scores it has; plans and decisions; and an operator's repairs. A
+    decision that made a target waits for it.
 
     Args:
         settle: waits until everything has rippled through.
@@ -63,9 +64,12 @@ class Replay:
         self._drain()
 
     def _tick(self, record: Record) -> None:
-        self._drain() if self._set else self._flush()
+        closes = tick_of(record).closes
+        self._drain() if self._set or closes else self._flush()
         self.apply(_owner(record), [record])
         self._ticked = self._moved = True
+        if closes:
+            self._drain()
 
     def _take(self, record: Record, kind: type[Contract]) -> None:
         if kind is EventAccepted:

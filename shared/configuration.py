@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Header, Query, Response
 from pydantic import BaseModel
 
+from shared.closing import closed_until, refuse_closed_day, refuse_unexplained
 from shared.contracts.base import Code, Configuration, Defined
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.errors import NotFound
@@ -114,6 +115,10 @@ def define(
 
     A content equal to what is already recorded for its beginning changes nothing, so repeating a command is harmless.
     The company's lock is held from here on: settings of one company are recorded one after the other.
+
+    Raises:
+        DateClosed: it would change what was in force on a closed day, and is no correction.
+        CorrectionUnexplained: it is one, and does not say why.
     """
     kind = type(content)
     uow.lock_company(company)
@@ -122,6 +127,9 @@ def define(
     same_day = in_force(uow, kind, company, code, content.effective_from)
     if same_day and same_day.content == content:
         return same_day, False
+    refuse_unexplained(content)
+    if newest and not (same_day and _says(same_day.content) == _says(content)):
+        refuse_closed_day(closed_until(uow, company), content)
     if check:
         check(uow, company, code, content, same_day.content if same_day else None)
     recorded = Recorded(code, (newest or 0) + 1, content, uow.actor, datetime.now(UTC))
@@ -130,6 +138,11 @@ def define(
     if handler := uow.service.commands.get(kind):
         handler(uow, [Received(company, code, kind.TOPIC, 0, 0, recorded.recorded_at, recorded)])
     return recorded, True
+
+
+def _says(content: Configuration) -> dict[str, Any]:
+    """What decides, whenever it begins and whyever it was set."""
+    return content.model_dump(exclude={"effective_from", "reason", "correction"})
 
 
 def store(uow: UnitOfWork, company: str, recorded: Recorded[Any]) -> None:

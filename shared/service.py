@@ -51,6 +51,8 @@ class Service:
         derived: the topics that can be recomputed, and so are trimmed; all others are kept for ever.
         settle: recomputes what the transaction has marked, once, before it commits.
         on_tick: called once per tick, when every partition of `tick_inputs` has reached it.
+        close_inputs: the topics that must have reached a tick as well where it closes a period: settings that closed
+            figures hang on. Any other tick passes through them.
     """
 
     name: str
@@ -63,10 +65,16 @@ class Service:
     derived: tuple[str, ...] = ()
     settle: Callable[["UnitOfWork"], None] = nothing_to_settle
     tick_inputs: tuple[str, ...] = ()
+    close_inputs: tuple[str, ...] = ()
     on_tick: Callable[["UnitOfWork", str, Tick], None] | None = None
     routers: Sequence[Any] = ()
     policies: "tuple[PolicyDefinition, ...]" = ()
     lifespan: Callable[["Runtime"], Any] | None = None
+
+
+def barriers(service: Service, tick: Tick) -> tuple[str, ...]:
+    """The topics on which a service must have met a tick to handle it."""
+    return (*service.tick_inputs, *(service.close_inputs if tick.closes else ()))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Wires goals; the only place that does."""
 
+from shared.closing import closing_router
 from shared.contracts.goals import GoalsPolicy
 from shared.policy import policy_router
 from shared.service import Service
@@ -28,11 +29,12 @@ def service() -> Service:
         commands=COMMANDS,
         settle=settle,
         tick_inputs=("metrics.readings",),
+        close_inputs=("metrics.configuration",),
         on_tick=on_tick,
         routers=(
             organisation.companies, organisation.units, organisation.people,
             goals.router, goals.goals, scores.router, scorecards.scorecards, dashboard.router,
-            policy_router(GoalsPolicy, POLICIES),
+            policy_router(GoalsPolicy, POLICIES), closing_router(),
         ),
         policies=POLICIES,
     )  # fmt: skip

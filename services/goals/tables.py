@@ -1,6 +1,20 @@
 """The tables of goals, beside those every service has."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Index, Integer, MetaData, Numeric, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.database.tables import platform_tables
@@ -34,6 +48,7 @@ Table(
     Column("score", Numeric), Column("attainment", Numeric), Column("actual", Numeric), Column("target", Numeric),
     Column("reason", Text), Column("qualified", JSONB, nullable=False), Column("rule", Text, nullable=False),
     Column("inputs", JSONB, nullable=False), Column("parts", JSONB, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("ux_score_latest", "company", "kind", "code", "period", unique=True, postgresql_where=text("latest")),
     Index("ix_score_inputs", "inputs", postgresql_using="gin", postgresql_ops={"inputs": "jsonb_path_ops"}),
 )  # fmt: skip

@@ -6,8 +6,11 @@ from services.metrics.chain.handlers import settle
 from services.metrics.chain.routes import router as chain
 from services.metrics.events import clock, routes
 from services.metrics.mappings.routes import router as mappings
+from services.metrics.periods.handlers import on_tick
+from services.metrics.periods.routes import router as periods
 from services.metrics.readings.routes import router as readings
 from services.metrics.tables import metadata
+from shared.closing import closing_router
 from shared.contracts.intake import REJECTED
 from shared.service import Service
 
@@ -24,12 +27,18 @@ def service() -> Service:
             REJECTED: False,
         },
         derived=("metrics.readings", REJECTED),
-        inputs=("metrics.source-events", "metrics.configuration", "goals.configuration"),
+        inputs=(
+            "metrics.source-events", "metrics.configuration", "goals.configuration", "incentives.configuration",
+            "reviews.configuration",
+        ),
         handlers=consumer.HANDLERS,
         accepted=consumer.ACCEPTED,
         settle=settle,
         tick_inputs=("metrics.source-events",),
-        on_tick=clock.on_tick,
-        routers=(routes.pushed, routes.signed, routes.router, mappings, catalogue_router(), readings, chain),
+        on_tick=on_tick,
+        routers=(
+            routes.pushed, routes.signed, routes.router, mappings, catalogue_router(), readings, chain,
+            closing_router(), periods,
+        ),
         lifespan=clock.ticking,
-    )
+    )  # fmt: skip

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from services.metrics.chain.handlers import linkages_defined, nodes_defined
 from services.metrics.events.accept import accepted_again
-from services.metrics.events.clock import ticked_again
 from services.metrics.events.handlers import on_accepted, on_mapping, taking_up
 from services.metrics.events.records import taken_again
 from services.metrics.observations.handlers import (
@@ -13,9 +12,10 @@ from services.metrics.observations.handlers import (
     organisation_changed,
     rates_defined,
 )
+from services.metrics.periods.handlers import services_closed, ticked_again
 from services.metrics.readings.handlers import guards_defined, policies_defined
 from shared.contracts import goals, intake, metrics
-from shared.contracts.base import Contract, Tick
+from shared.contracts.base import Contract, PeriodClosed, Tick
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
 
@@ -44,6 +44,7 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     metrics.Linkage: linkages_defined,
     metrics.Guard: guards_defined,
     metrics.MetricsPolicy: policies_defined,
+    PeriodClosed: services_closed,
     goals.Company: taking_up("company"),
     goals.Unit: _both(organisation_changed, taking_up("unit:{code}")),
     goals.Person: _both(organisation_changed, taking_up("person:{code}")),

@@ -81,6 +81,33 @@ Table(
     Index("ix_event_fault_company", "company", "partition", "pos"),
 )  # fmt: skip
 
+# How far each source's events are handled, by the business day of their own time.
+Table(
+    "source_mark", metadata,
+    Column("company", Text), Column("source", Text), Column("day", Date), Column("partition", Integer),
+    Column("pos", BigInteger, nullable=False), Column("at", DateTime(timezone=True), nullable=False),
+    Column("events", BigInteger, nullable=False),
+    PrimaryKeyConstraint("company", "source", "day", "partition"),
+)  # fmt: skip
+
+# Periods whose close was asked for: `closing` until its tick comes by, then `closed`, or `refused`: what is missing.
+Table(
+    "period_close", metadata,
+    Column("company", Text), Column("period", Text), Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False), Column("by", Text, nullable=False), Column("override", Text),
+    Column("asked_at", DateTime(timezone=True), nullable=False), Column("missing", JSONB, nullable=False),
+    PrimaryKeyConstraint("company", "period"),
+)  # fmt: skip
+
+# Which services have closed a period, by their own word.
+Table(
+    "service_closed", metadata,
+    Column("company", Text), Column("period", Text), Column("service", Text),
+    Column("change", BigInteger, nullable=False), Column("at", DateTime(timezone=True), nullable=False),
+    Column("certificate", Text, nullable=False), Column("recorded_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("company", "period", "service"),
+)  # fmt: skip
+
 # Observations and readings --------------------------------------------------------------------------------------------
 
 # Append-only. A row holds in the changes [added, removed): a new standing is a new row, so every change is exact.

@@ -1,5 +1,6 @@
 """Wires the reviews service."""
 
+from shared.closing import closing_router
 from shared.contracts.reviews import DecisionMade, RectificationPlanned, ReviewsPolicy
 from shared.policy import policy_router
 from shared.service import Service
@@ -21,7 +22,8 @@ def service() -> Service:
         handlers=HANDLERS,
         accepted={RectificationPlanned: accepted_again, DecisionMade: accepted_again},
         tick_inputs=("goals.outcomes",),
+        close_inputs=("goals.configuration",),
         on_tick=on_tick,
-        routers=(cases, policy_router(ReviewsPolicy, POLICIES)),
+        routers=(cases, policy_router(ReviewsPolicy, POLICIES), closing_router()),
         policies=POLICIES,
     )

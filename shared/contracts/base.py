@@ -2,7 +2,7 @@
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -54,6 +54,10 @@ class Configuration(Contract):
         description="First day in force, in the company's time zone; `0001-01-01` means from the beginning.",
     )
     reason: str | None = Field(default=None, max_length=2000, description="Why it was set so; shown in its history.")
+    correction: bool = Field(
+        default=False,
+        description="It may change what was in force on a day of a closed period, which is restated; needs a reason.",
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -86,6 +90,33 @@ class Defined(BaseModel):
     content: Any
 
 
+class Closing(Contract):
+    """The period that a tick closes."""
+
+    TYPE, TOPIC = "", ""
+    period: PeriodLabel
+    kind: Literal["day", "week", "month", "quarter", "half_year", "year"]
+    start: date = Field(description="Its first day.")
+    end: date = Field(description="The day after its last.")
+    by: str = Field(description="Who asked for it.", examples=["li-na"])
+    override: str | None = Field(
+        default=None, max_length=2000, description="Why it is closed although something is missing.",
+        examples=["The shop's till burnt down."],
+    )  # fmt: skip
+
+
+class Missing(Contract):
+    """Something without which a period is not complete."""
+
+    TYPE, TOPIC = "", ""
+    kind: Literal["source", "waiting", "parked"] = Field(
+        description="A source that sent nothing, events that wait for a setting, or records set aside."
+    )
+    what: str = Field(description="The source's code, the reference waited for, or the topic.", examples=["erp-east"])
+    count: int = Field(description="How many periods of its own, events or records.")
+    owner: str | None = Field(default=None, description="Who owes it; null where nobody is named.", examples=["li-na"])
+
+
 class Tick(Contract):
     """Time has reached `at`. It stands on every partition of a topic, so a reader that has met it on all of them
     has handled everything accepted before it, and nothing accepted after."""
@@ -94,6 +125,24 @@ class Tick(Contract):
     TOPIC = "metrics.source-events"
     at: datetime = Field(description="The instant reached; aware.")
     id: str = Field(description="Unique within the installation.")
+    closes: Closing | None = Field(
+        default=None, description="The period that whoever meets it closes; null for most ticks."
+    )
+
+
+class PeriodClosed(Contract):
+    """A service has closed a period; each says so among its own settings. Key: periods/period."""
+
+    TYPE, TOPIC = "valueloop.period-closed.v1", "metrics.configuration"
+    service: Literal["goals", "metrics", "incentives", "reviews"] = Field(description="Which service closed it.")
+    period: PeriodLabel
+    change: int = Field(description="The last change of this service that the closed figures include.")
+    at: datetime = Field(description="The instant of the tick that closed it.")
+    certificate: str = Field(description="SHA-256 of its certificate.", examples=["9f2c64b1"])
+    previous: str | None = Field(
+        description="SHA-256 of the certificate before; null for the first.", examples=["41d07ae8"]
+    )
+    missing: list[Missing] = Field(default_factory=list, description="What it was closed without.")
 
 
 class Citation(BaseModel):

@@ -15,6 +15,7 @@ from shared.contracts.base import (
     Contract,
     Defined,
     MetricCode,
+    PeriodClosed,
     PeriodLabel,
     Subject,
     Tick,
@@ -50,9 +51,9 @@ class Undocumented(Exception):
 
 
 def catalogue() -> dict[str, tuple[type[Contract], ...]]:
-    """What each service publishes, in the order of its contracts. The tick stands with metrics, which makes it."""
+    """What each service publishes, in the order of its contracts. What all pass on stands with metrics."""
     events = {name: import_module(f"shared.contracts.{name}").EVENTS for name in SERVICES}
-    return events | {"metrics": (*events["metrics"], Tick)}
+    return events | {"metrics": (*events["metrics"], Tick, PeriodClosed)}
 
 
 def payloads() -> dict[str, type[BaseModel]]:
@@ -64,7 +65,7 @@ def payloads() -> dict[str, type[BaseModel]]:
 def parts() -> list[type[BaseModel]]:
     """The models that events are made of, each once, by name."""
     found: dict[str, type[BaseModel]] = {"Citation": Citation}
-    for name in SERVICES:
+    for name in ("base", *SERVICES):
         for part in vars(import_module(f"shared.contracts.{name}")).values():
             if isinstance(part, type) and issubclass(part, Contract) and getattr(part, "TYPE", None) == "":
                 found[part.__name__] = part

@@ -29,6 +29,10 @@ class Source(Configuration):
         description="The CloudEvents `source` of its events.",
         examples=["urn:example:erp"],
     )
+    delivers: Kind | None = Field(
+        default=None, description="It sends something for each period of this kind; null: whenever something happens."
+    )
+    owner: Code | None = Field(default=None, description="The person who sees to it that its events come.")
 
 
 class Metric(Configuration):

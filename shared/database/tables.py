@@ -123,3 +123,13 @@ def _settings_tables(metadata: MetaData) -> None:
         Index("ix_configuration_unit_parent", "company", text("(content->>'parent')"),
               postgresql_where=text("kind = 'units'")),
     )  # fmt: skip
+    # What was closed, each chained to the one before. Ours to write once: the application may not change a row.
+    Table(
+        "certificate", metadata,
+        Column("company", Text), Column("period", Text), Column("kind", Text, nullable=False),
+        Column("start", Date, nullable=False), Column("until", Date, nullable=False),
+        Column("change", BigInteger, nullable=False), Column("at", DateTime(timezone=True), nullable=False),
+        Column("content", JSONB, nullable=False), Column("hash", Text, nullable=False), Column("previous", Text),
+        _now(), PrimaryKeyConstraint("company", "period"),
+        Index("ux_certificate_change", "company", "change", unique=True),
+    )  # fmt: skip

@@ -84,6 +84,10 @@ class UnitOfWork:
         """The same for a payload that is already JSON."""
         self._say(kind.TOPIC, key, kind.TYPE, company, data)
 
+    def publish_to(self, event: Contract, *, company: str, topic: str, key: str) -> None:
+        """The same in a topic of this service that is not the event's usual one."""
+        self._say(topic, key, event.TYPE, company, event.model_dump_json())
+
     def publish_everywhere(self, event: Contract, *, company: str, topic: str) -> None:
         """The same on every partition of a topic."""
         self._say(topic, None, event.TYPE, company, event.model_dump_json())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shared.contracts.base import Configuration, Contract, Defined, Tick
+from shared.contracts.base import Configuration, Contract, Defined, PeriodClosed, Tick
 from shared.contracts.catalogue import catalogue, docstring_of, example_of, key_of
 from shared.contracts.intake import REJECTED, SOURCE_EVENTS, CloudEvent, EventRejected
 from shared.contracts.schemas import Schema, component_schemas, reference
@@ -16,7 +16,8 @@ LARGEST = 10 * 1024 * 1024  # [bytes], as topics are made
 BINDING = {"bindingVersion": "0.5.0"}
 # Where ticks are put on every partition: a test compares this with the code that does it.
 TICKED = frozenset({
-    "metrics.source-events", "metrics.readings", "goals.outcomes", "goals.configuration", "reviews.cases",
+    "metrics.source-events", "metrics.readings", "metrics.configuration", "goals.outcomes", "goals.configuration",
+    "reviews.cases", "reviews.configuration", "incentives.configuration",
 })  # fmt: skip
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -83,9 +84,11 @@ def asyncapi(services: Sequence[Service], settings: Settings, version: str) -> d
 
 
 def events_of(topic: str) -> list[type[Contract]]:
-    """What stands in a topic of ours; ticks pass through those that readers judge by."""
-    found = [model for events in catalogue().values() for model in events if topic == model.TOPIC and model is not Tick]
-    return [*found, Tick] if topic in TICKED else found
+    """What stands in a topic of ours; ticks pass through many, and each service says what it closed."""
+    listed = (model for events in catalogue().values() for model in events if model not in (Tick, PeriodClosed))
+    found = [model for model in listed if topic == model.TOPIC]
+    closed = [PeriodClosed] if topic.endswith(".configuration") else []
+    return [*found, *closed, *([Tick] if topic in TICKED else [])]
 
 
 def _info(services: Sequence[Service], version: str) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def _operations(
     for topic in service.topics:
         yield _operation(settings, service.name, "send", topic, _names(topics[topic]))
     for topic in service.inputs:
-        taken = {*service.handlers, *([Tick] if topic in service.tick_inputs else [])}
+        taken = {*service.handlers, *([Tick] if topic in (*service.tick_inputs, *service.close_inputs) else [])}
         if names := _names([model for model in topics[topic] if model in taken]):
             yield _operation(settings, service.name, "receive", topic, names)
 
@@ -151,7 +154,7 @@ def _operation(
 
 
 def _message(model: type[Contract]) -> dict[str, Any]:
-    owner = model.TYPE.split(".")[1] if model is not Tick else "metrics"
+    owner = model.TYPE.split(".")[1] if model not in (Tick, PeriodClosed) else "metrics"
     payload, subject = _example(model)
     headers = {name: example for name, (_, example) in OF_RECORDS.items()}
     headers |= {"ce_type": model.TYPE, "ce_source": f"/valueloop/{owner}", "ce_subject": subject}

@@ -20,6 +20,10 @@ class LostOwnership(ReaderFault):
     """Somebody else owns the partition or has moved its position. Neither done nor failed: read again, park nothing."""
 
 
+class NotYet(ReaderFault):
+    """A tick came before something that it must find done, which is on its way. Nothing is kept; it is met again."""
+
+
 class LogReplaced(ReaderFault):
     """The log read from is another one than the position was counted in."""
 

@@ -19,10 +19,10 @@ from shared.http.idempotency import forget_before
 from shared.log import Feed, Place, Record
 from shared.log.leases import READ, Leases
 from shared.log.parking import park, parked_keys, refuse_when_too_many
-from shared.log.position import LostOwnership, Position, ReaderFault, claim, move
+from shared.log.position import LostOwnership, NotYet, Position, ReaderFault, claim, move
 from shared.log.postgres import PostgresFeed, PostgresLog
 from shared.log.trim import tidy
-from shared.service import Received, Runtime, Service
+from shared.service import Received, Runtime, Service, barriers
 from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,11 @@ log = structlog.get_logger(__name__)
 def types_of(service: Service) -> dict[str, type[Contract]]:
     """The event types a service handles, by their name on the wire."""
     return {kind.TYPE: kind for kind in service.handlers}
+
+
+def tick_of(record: Record) -> Tick:
+    """The tick in a record of its type."""
+    return Tick.model_validate_json(record.data, extra="ignore")
 
 
 def received(kind: type[Contract], record: Record) -> Received:
@@ -57,8 +62,9 @@ def handle(uow: UnitOfWork, kinds: Mapping[str, type[Contract]], records: Sequen
     for (company, name), run in groupby(by_company, key=lambda record: (record.company, record.type)):
         if name == Tick.TYPE:
             for record in run:
-                if uow.service.on_tick and record.topic in uow.service.tick_inputs:
-                    uow.service.on_tick(uow, company, Tick.model_validate_json(record.data, extra="ignore"))
+                tick = tick_of(record)
+                if uow.service.on_tick and record.topic in barriers(uow.service, tick):
+                    uow.service.on_tick(uow, company, tick)
         elif kind := kinds.get(name):
             events = [received(kind, record) for record in run]
             if issubclass(kind, Configuration):
@@ -157,14 +163,17 @@ class Worker:
             return True
 
     def _apply_up_to_tick(self, connection: Connection, place: Place, records: Sequence[Record]) -> bool:
-        if place[0] not in self.runtime.service.tick_inputs:
+        if place[0] not in (*self.runtime.service.tick_inputs, *self.runtime.service.close_inputs):
             self._apply(connection, place, records)
             return True
-        before = next((i for i, record in enumerate(records) if record.type == Tick.TYPE), len(records))
+        before = next((i for i, record in enumerate(records) if self._stops(record)), len(records))
         if before:
             self._apply(connection, place, records[:before])
             return True
         return self._meet_tick(connection, place, records[0])
+
+    def _stops(self, record: Record) -> bool:
+        return record.type == Tick.TYPE and record.topic in barriers(self.runtime.service, tick_of(record))
 
     def _apply(self, connection: Connection, place: Place, records: Sequence[Record]) -> None:
         """Applies records in one transaction; halves a failing batch until the bad record is alone."""
@@ -218,7 +227,7 @@ class Worker:
                 handle(uow, self.kinds, [record])
                 uow.service.settle(uow)
         except Exception as error:
-            if is_outage(error):
+            if is_outage(error) or isinstance(error, ReaderFault):
                 raise
             uow.state = marked
             del uow.outgoing[outgoing:]
@@ -228,8 +237,14 @@ class Worker:
 
     def _meet_tick(self, connection: Connection, place: Place, record: Record) -> bool:
         """A tick is passed only together: when every partition that carries it stands before it, it is handled once."""
+        try:
+            return self._meet(connection, place, record)
+        except NotYet:
+            return False
+
+    def _meet(self, connection: Connection, place: Place, record: Record) -> bool:
         service, old = self.runtime.service, self.positions[place]
-        tick = Tick.model_validate_json(record.data, extra="ignore")
+        tick = tick_of(record)
         with unit_of_work(self.runtime, actor=self._name, traceparent=record.traceparent, connection=connection) as uow:
             arrived = uow.run(
                 "INSERT INTO log.arrival (tick, topic, partition, copies) VALUES (:tick, :topic, :partition, :copies) "
@@ -241,7 +256,7 @@ class Worker:
                 "SELECT topic FROM log.arrival WHERE tick = :tick GROUP BY topic HAVING count(*) = min(copies)",
                 tick=tick.id,
             )
-            together = {row.topic for row in complete} >= set(service.tick_inputs)
+            together = {row.topic for row in complete} >= set(barriers(service, tick))
             if together:
                 move(uow, place, old, old.after([record]), self.leases.owner)
                 if uow.run("INSERT INTO log.tick_done (tick) VALUES (:tick) ON CONFLICT DO NOTHING", tick=tick.id):

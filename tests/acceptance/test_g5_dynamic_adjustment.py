@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.client import ApiProblem
 from tests.acceptance.conftest import Loop
 
 pytestmark = pytest.mark.mechanism("G5")
@@ -59,3 +60,20 @@ def test_a_period_before_the_change_keeps_its_target(loop: Loop) -> None:
     loop.put("goals/goals/sales/targets", value="90", effective_from="2025-04-01", reason="Price war")
     assert loop.score("sales", "2025-Q1") == before
     assert loop.score("sales", "2025-Q2")["score"] == "100"
+
+
+def test_a_closed_period_keeps_its_target_and_score_and_only_a_correction_restates_it(loop: Loop) -> None:
+    loop.measured("sales", "CNY")
+    loop.goal("sales", 100, metric="sales")
+    loop.observed("sales", 90, "2025-02-01")
+    loop.time_reaches("2025-04-01")
+    loop.client.post("/metrics/v1/periods/2025-Q1/close", {}, **{"Idempotency-Key": "close-Q1"})
+    closed = loop.score("sales", "2025-Q1")
+    lowered = {"value": "90", "effective_from": "2025-01-01", "reason": "Price war"}
+    with pytest.raises(ApiProblem) as caught:
+        loop.put("goals/goals/sales/targets", **lowered)
+    assert caught.value.type == "date-closed"
+    assert loop.score("sales", "2025-Q1") == closed and closed["score"] == "90"
+    loop.put("goals/goals/sales/targets", **lowered | {"reason": "Typing error"}, correction=True)
+    assert loop.score("sales", "2025-Q1")["score"] == "100"
+    assert loop.score("sales", "2025-Q1", closed=True) == closed

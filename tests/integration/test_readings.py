@@ -382,7 +382,7 @@ def test_a_change_lists_what_it_moved_in_order(shop: Web) -> None:
     assert shop.get(f"changes/{change}", limit=2, cursor=page["next_cursor"])["items"] == steps[2:4]
 
 
-def test_dimensions_breakdowns_series_and_as_of(shop: Web) -> None:
+def test_dimensions_breakdowns_series_and_known_at(shop: Web) -> None:
     shop.push(sold(1, "10"), sold(2, "5", channel="store"), sold(3, "7", unit="west", channel="store"))
     stored = shop.get("readings", metric="sales", **WHERE)
     assert shop.get("readings", metric="sales", dimensions="channel:store", **WHERE)["value"] == "12"
@@ -397,7 +397,7 @@ def test_dimensions_breakdowns_series_and_as_of(shop: Web) -> None:
         "readings/series", metric="sales", subject="unit:hq", kind="month", from_="2025-01-01", to="2025-12-31"
     )
     assert [(each["period"], each["value"]) for each in series] == [("2025-01", "24"), ("2025-02", "1")]
-    old = shop.get("readings", metric="sales", as_of=stored["recorded_at"], **WHERE)
+    old = shop.get("readings", metric="sales", known_at=stored["recorded_at"], **WHERE)
     assert (old["version"], old["value"]) == (1, "22")
     for query in ({"dimensions": "channel"}, {"metric": "bonus", "dimensions": "channel:web"}, {"period": "2025-13"}):
         assert shop.call("GET", "readings", params={"metric": "sales", **WHERE, **query}).status_code in (404, 422)

@@ -285,3 +285,78 @@ def test_secrets_of_sources_are_copied_and_full_databases_refused(loop: Loop, li
     assert [row[0] for row in rows(again["metrics"], "SELECT secret FROM source_secret")] == ["s" * 32]
     with pytest.raises(NotEmpty, match="holds records already"):
         refuse_unless_empty(again)
+
+
+def ask_to_close(loop: Loop, period: str, **body: Any) -> None:
+    path = f"/metrics/v1/periods/{period}/close"
+    loop.client.post(path, body, **{"Idempotency-Key": f"{period}-{len(body)}"})
+
+
+CERTIFICATES = "SELECT company, period, content - CAST('{positions,marks}' AS text[]) FROM certificate ORDER BY change"
+
+
+def assert_closed_alike(one: Runtimes, other: Runtimes, periods: int) -> None:
+    """In every service, and not only as far as states are compared."""
+    assert differences(one, other) == {}
+    for name in one:
+        assert len(rows(one[name], CERTIFICATES)) == periods
+        assert rows(one[name], CERTIFICATES) == rows(other[name], CERTIFICATES)
+
+
+def test_periods_are_closed_again_on_what_they_were_closed_on(loop: Loop, live: Live, runtimes: Any) -> None:
+    loop.put("metrics/sources/till", name="Till", uri="urn:till", delivers="month")
+    loop.observed("sales", 700)
+    loop.time_reaches("2025-04-01")
+    ask_to_close(loop, "2025-02", override="No till")
+    ask_to_close(loop.settle(), "2025-Q1", override="No till")
+    loop.settle()
+    loop.observed("sales", 50, "2025-02-20")
+    loop.put("goals/goals/sales/targets", value="500", effective_from="2025-01-01", correction=True, reason="A slip")
+    loop.time_reaches("2025-05-01")
+    assert_closed_alike(live.runtimes, rebuilt(live, runtimes), 2)
+
+
+def test_what_was_accepted_while_a_close_was_on_its_way_comes_after_it_again(idle: Live, runtimes: Any) -> None:
+    loop = Loop(idle.client("acme"), idle.issuer, "acme").set_up()
+    loop.person("boss", "company")
+    loop.measured("sales", "CNY")
+    loop.goal("sales", 1_000, metric="sales", owner_person="boss", subject="unit:company")
+    loop.observed("sales", 700)
+    loop.post("metrics/ticks", at="2025-04-01T00:00:00+08:00")
+    with settling(idle.runtimes, workers=1) as settle:
+        settle()
+    ask_to_close(loop, "2025-Q1")
+    loop.observed("sales", 200)
+    loop.put("goals/goals/sales/targets", value="700", reason="Price war", effective_from="2025-04-01")
+    loop.put("metrics/metrics/margin", name="Margin", unit="CNY", formula="sales")
+    with settling(idle.runtimes, workers=1) as idle.settle:
+        again = rebuilt(idle, runtimes)
+    assert_closed_alike(idle.runtimes, again, 1)
+    closed = "SELECT value FROM reading r JOIN certificate c USING (company, period) WHERE r.change <= c.change"
+    assert [row[0] for row in rows(again["metrics"], f"{closed} AND metric = 'sales'")] == [700]
+
+
+def test_a_close_that_was_refused_on_its_way_is_refused_again(idle: Live, runtimes: Any) -> None:
+    loop = Loop(idle.client("acme"), idle.issuer, "acme").set_up()
+    loop.measured("sales", "CNY")
+    loop.observed("sales", 700)
+    loop.post("metrics/ticks", at="2025-04-01T00:00:00+08:00")
+    with settling(idle.runtimes, workers=1) as settle:
+        settle()
+    loop.happened("inventory", "2025-03-31", count="5")  # nobody has looked at it when the close is asked for
+    ask_to_close(loop, "2025-Q1")
+    with settling(idle.runtimes, workers=1) as idle.settle:
+        idle.settle()
+        found = loop.get("metrics/periods/2025-Q1")
+        assert (found["state"], found["missing"][0]["what"]) == ("refused", "mapping:inventory")
+        loop.put("metrics/mappings/inventory", name="Inventory", event_type="inventory", observations=[
+            {"metric": "sales", "value": "0", "subject": "'unit:company'"}
+        ])  # fmt: skip
+        idle.settle()
+        ask_to_close(loop, "2025-Q1", override="Asked again")
+        idle.settle()
+        assert loop.get("metrics/periods/2025-Q1")["state"] == "closed"
+        again = rebuilt(idle, runtimes)
+    assert_closed_alike(idle.runtimes, again, 1)
+    attempts = "SELECT attempt, state FROM period_close"
+    assert [tuple(row) for row in rows(again["metrics"], attempts)] == [(2, "closed")]

@@ -5,6 +5,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from shared.closing import close as close_period
+from shared.closing import state_hash
 from shared.contracts.base import Tick
 from shared.contracts.goals import DeviationCleared, DeviationFound, Goal
 from shared.database.unit_of_work import UnitOfWork
@@ -20,6 +22,7 @@ from ..scores.dirty import dirty
 from ..scores.rules import LARGEST, ONE_DAY, TargetInForce, gap, shortfall, target_to_date
 from ..scores.settle import settle
 from ..scores.store import Score
+from ..state import STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,13 @@ def standing(book: Book, code: str, period: Period, actual: Decimal | None, on: 
 
 
 def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
-    """Judges what has ended since it was last judged, clears what is within its limit again, and passes the tick on."""
+    """Judges what has ended since it was last judged, clears what is within its limit again, and passes the tick on.
+
+    A tick that closes a period judges what came since the last one.
+    """
     uow.lock_company(company)
     before = last_tick(uow, company)
-    if before is None or tick.at > before:
+    if before is None or tick.at > before or tick.closes:
         uow.run(
             "INSERT INTO clock (company, at) VALUES (:company, :at) ON CONFLICT (company) DO UPDATE SET at = :at",
             company=company, at=tick.at,
@@ -71,6 +77,8 @@ def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
         _mark_targets_that_begin(uow, company)
         settle(uow)
         _judge_all(uow, company, before, tick)
+    if tick.closes:
+        close_period(uow, company, tick, {"state": state_hash(uow, company, tick.closes, STATE)})
     # Both topics carry it: who reads them knows which commands and outcomes came before this instant.
     uow.publish_everywhere(tick, company=company, topic="goals.outcomes")
     uow.publish_everywhere(tick, company=company, topic="goals.configuration")

@@ -27,7 +27,8 @@ class GoalClosed(Conflict):
 
 
 class TargetReachesBack(Conflict):
-    """A new version of a target never reaches back before the goal's start or into a period that was judged."""
+    """A new version of a target never reaches back before the goal's start or into a period that was judged, unless it
+    corrects it."""
 
 
 class TargetChangeUnexplained(Invalid):
@@ -95,7 +96,7 @@ def check_target(uow: UnitOfWork, company: str, code: str, new: Target, before: 
     judged = uow.value(
         "SELECT max(period_end) FROM judged WHERE company = :company AND goal = :goal", company=company, goal=code
     )
-    if judged and begins < judged:
+    if judged and begins < judged and not new.correction:
         rule = f"Periods before {judged} have been judged; a new version never reaches back."
         raise TargetReachesBack(rule, field="effective_from", remedy=f"Take {judged} or later.")
     if not new.reason and (before or latest(uow, Target, company, code)):

@@ -1,10 +1,11 @@
 """Scores, why they are what they are, and what a reading has changed."""
 
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 
 from shared.contracts.base import Citation, Code, MetricCode, PeriodLabel, Subject
 from shared.errors import NotFound
@@ -33,6 +34,11 @@ _VISIBLE = (
     " AND (:everybody OR array_remove(person.codes, NULL) <@ CAST(:people AS text[]) AND NOT EXISTS (SELECT 1 "
     "FROM jsonb_array_elements(s.inputs) AS i WHERE i->>'what' = 'reading' AND i->>'subject' LIKE 'person:%' "
     "AND substr(i->>'subject', 8) <> ALL(CAST(:people AS text[])))) "
+)
+
+_NEWEST = (
+    "s.version = (SELECT max(v.version) FROM score v {join} WHERE (v.company, v.kind, v.code, v.period) = "
+    "(s.company, s.kind, s.code, s.period) AND {condition})"
 )
 
 
@@ -116,21 +122,38 @@ def list_scores(
     scorecard: Annotated[Code | None, Query(description="Scores of this scorecard.")] = None,
     period: Annotated[PeriodLabel | None, Query()] = None,
     version: Version = None,
+    as_of: Annotated[date | None, Query(description="Of periods that hold this day.")] = None,
+    known_at: Annotated[
+        AwareDatetime | None, Query(description="The versions that were the latest at this instant.")
+    ] = None,
+    closed: Annotated[bool, Query(description="The versions that periods were closed with.")] = False,
 ) -> Page[ScoreView]:
+    """The latest versions, unless others are named."""
     context.require_reader()
     after = dict(zip(("k", "c", "p", "v"), page.after or ("", "", "", 0), strict=True))
     rows = context.uow.rows(
-        f"{store.SELECT}{_PERSONS} WHERE s.company = :company "
-        "AND (CAST(:version AS int) IS NULL AND s.latest OR s.version = :version) "
+        f"{store.SELECT}{_PERSONS} WHERE s.company = :company AND {_which(version, known_at, closed)} "
+        "AND (CAST(:as_of AS date) IS NULL OR s.period_start <= :as_of AND s.period_end > :as_of) "
         "AND (CAST(:goal AS text) IS NULL AND CAST(:scorecard AS text) IS NULL OR s.kind = 'goal' AND s.code = :goal "
         "OR s.kind = 'scorecard' AND s.code = :scorecard) AND (CAST(:period AS text) IS NULL OR s.period = :period) "
         f"{_VISIBLE} AND (s.kind, s.code, s.period, s.version) > (:k, :c, :p, :v) "
         "ORDER BY s.kind, s.code, s.period, s.version LIMIT :limit",
         company=context.company, goal=goal, scorecard=scorecard, period=period, version=version, limit=page.fetch,
-        **after, **_visibility(context),
+        as_of=as_of, known_at=known_at, **after, **_visibility(context),
     )  # fmt: skip
     found = [ScoreView.model_validate(row) for row in rows]
     return page.of(found, lambda item: [item.kind, item.code, item.period, item.version])
+
+
+def _which(version: int | None, known_at: datetime | None, closed: bool) -> str:
+    """The condition for the versions that are asked for."""
+    conditions = ["s.version = :version"] * (version is not None)
+    if known_at is not None:
+        conditions.append(_NEWEST.format(join="", condition="v.recorded_at <= :known_at"))
+    if closed:
+        join = "JOIN certificate c ON (c.company, c.period) = (v.company, v.period)"
+        conditions.append(_NEWEST.format(join=join, condition="v.change <= c.change"))
+    return " AND ".join(conditions or ["s.latest"])
 
 
 @router.get("/scores/{kind}/{code}/{period}/explanation", operation_id="explainScore", summary="Why a score is so")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -88,8 +88,9 @@ def keep_scores(uow: UnitOfWork, company: str, scores: Sequence[Score]) -> None:
         company=company, kinds=[s.kind for s in scores], codes=[s.code for s in scores],
         periods=[s.period for s in scores],
     )  # fmt: skip
-    rows = [(company, True, *(_stored(score, column) for column in COLUMNS)) for score in scores]
-    uow.copy("score", ("company", "latest", *COLUMNS), rows)
+    now = datetime.now(UTC)
+    rows = [(company, True, now, *(_stored(score, column) for column in COLUMNS)) for score in scores]
+    uow.copy("score", ("company", "latest", "recorded_at", *COLUMNS), rows)
 
 
 def _stored(score: Score, column: str) -> Any:

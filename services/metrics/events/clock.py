@@ -1,7 +1,7 @@
 """Time enters as recorded ticks: by an administrator where the clock is settable, else at each full hour."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from shared.contracts.base import Tick
 from shared.database.outage import is_outage
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.errors import Conflict, Forbidden
-from shared.service import Received, Runtime
+from shared.service import Runtime
 
 log = structlog.get_logger(__name__)
 LOOKS_EVERY = 60  # [s]
@@ -49,17 +49,6 @@ def tick(uow: UnitOfWork, company: str, at: datetime) -> bool:
 def tick_if_due(uow: UnitOfWork, company: str, now: datetime) -> bool:
     """The tick of the full hour that `now` is in; at most once, however many processes ask."""
     return tick(uow, company, now.replace(minute=0, second=0, microsecond=0))
-
-
-def on_tick(uow: UnitOfWork, company: str, event: Tick) -> None:
-    """Everything accepted before the tick is folded: the readings' readers may judge up to it."""
-    uow.publish_everywhere(event, company=company, topic="metrics.readings")
-
-
-def ticked_again(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """Ticks that came once, where the numbers are rebuilt."""
-    for received in events:
-        tick(uow, received.company, received.event.at)
 
 
 @asynccontextmanager

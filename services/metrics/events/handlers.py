@@ -10,6 +10,7 @@ from services.metrics.events.store import Place
 from services.metrics.mappings import store as mappings
 from services.metrics.mappings.rules import Compiled, Event, EventFacts, facts_of
 from services.metrics.observations.handlers import fold
+from services.metrics.periods.store import mark
 from shared.configuration import history
 from shared.contracts.metrics import Mapping
 from shared.database.unit_of_work import UnitOfWork
@@ -33,6 +34,7 @@ def on_accepted(uow: UnitOfWork, events: Sequence[Received]) -> None:
     if mappings.version(uow, company) != version:
         _, compiled = mappings.compiled(uow, company)
         batch = [_facts(compiled, *each) for each in decoded]
+    mark(uow, company, decoded)
     _fold(uow, company, batch)
 
 

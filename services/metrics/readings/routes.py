@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Query
+from pydantic import AwareDatetime
 
 from services.metrics.events.accept import identity, look_up
 from services.metrics.observations import store as observations
@@ -27,6 +28,7 @@ from services.metrics.readings.schemas import (
     inputs_of,
     shown,
 )
+from shared.closing import change_at_close
 from shared.configuration import configuration_router
 from shared.contracts.base import MetricCode, Subject
 from shared.contracts.metrics import Guard, Kind, Metric
@@ -35,11 +37,12 @@ from shared.http.context import Context, RequestContext
 from shared.http.paging import Page, PageRequest, Paging
 from shared.http.routing import Router
 from shared.organisation import manages
-from shared.periods import Period, parse_period
+from shared.periods import Period, parse_period, period_of
 
 READS_ALL = frozenset(("admin", "strategist", "analyst", "compensation", "auditor"))
 LONGEST_SERIES = 800
 PeriodText = Annotated[str, Query(max_length=20, examples=["2025-03"])]
+KnownAt = Annotated[AwareDatetime | None, Query(description="The version that was the latest at this instant.")]
 
 router = Router(tags=["readings"])
 router.include_router(configuration_router(Guard, write_roles=("analyst", "strategist")))
@@ -47,6 +50,10 @@ router.include_router(configuration_router(Guard, write_roles=("analyst", "strat
 
 class ReadingNotFound(NotFound):
     """There is no such reading, or none as old as asked for."""
+
+
+class PeriodMissing(Invalid):
+    """Neither a period nor a day of it is named."""
 
 
 class PersonalReading(Forbidden):
@@ -87,8 +94,12 @@ def require_visible(context: RequestContext, subject: str) -> None:
 def period_named(found: Definitions, label: str) -> Period:
     """The period a label names in the company's calendar."""
     if found.calendar is None:
-        raise ReadingNotFound("The company is not known yet.", remedy="Define it with PUT /goals/v1/companies/company.")
+        raise _unknown_company()
     return parse_period(found.calendar, label)
+
+
+def _unknown_company() -> ReadingNotFound:
+    return ReadingNotFound("The company is not known yet.", remedy="Define it with PUT /goals/v1/companies/company.")
 
 
 @router.get("/readings", operation_id="getReading", summary="A metric of a subject in a period")
@@ -96,20 +107,35 @@ def get_reading(
     context: Context,
     metric: MetricCode,
     subject: Subject,
-    period: PeriodText,
+    period: Annotated[str | None, Query(max_length=20, examples=["2025-03"])] = None,
+    kind: Annotated[Kind, Query(description="With `as_of`: of which kind.")] = "month",
+    as_of: Annotated[date | None, Query(description="Instead of `period`: a day of it.")] = None,
+    known_at: KnownAt = None,
+    closed: Annotated[bool, Query(description="The version that the period was closed with.")] = False,
     dimensions: Annotated[
         list[str] | None, Query(max_length=10, description="Only observations with these, each as `currency:EUR`.")
     ] = None,
-    as_of: Annotated[datetime | None, Query(description="The version that was current at this instant.")] = None,
 ) -> ReadingView:
     require_visible(context, subject)
+    period = period or _holding(context, kind, as_of)
     if dimensions:
         found = store.definitions(context.uow, context.company)
         base, place = _base(found, metric), period_named(found, period)
         cells = _cells(context, found, metric, subject, place, _dimensions(dimensions))
         return ReadingView(metric=metric, subject=subject, period=period, version=None, change=None, recorded_at=None,
                            **asdict(_folded(base, cells)))  # fmt: skip
-    return shown(_required(context, metric, subject, period, None, as_of))
+    change = change_at_close(context.uow, context.company, period) if closed else None
+    return shown(_required(context, metric, subject, period, None, known_at, change))
+
+
+def _holding(context: RequestContext, kind: Kind, day: date | None) -> str:
+    """The label of the period of a kind that holds a day. Raises PeriodMissing."""
+    if day is None:
+        raise PeriodMissing("A reading is of a period.", field="period", remedy="Name it, or give as_of and kind.")
+    found = store.definitions(context.uow, context.company)
+    if found.calendar is None:
+        raise _unknown_company()
+    return period_of(found.calendar, kind, day).label
 
 
 def _required(context: RequestContext, metric: str, subject: str, period: str, *which: Any) -> store.Version:
@@ -163,10 +189,11 @@ def list_series(
     kind: Kind,
     from_: Annotated[date, Query(alias="from", description="Periods that begin on this day or later.")],
     to: Annotated[date, Query(description="Periods that begin on this day or earlier.")],
+    known_at: KnownAt = None,
 ) -> list[ReadingView]:
     require_visible(context, subject)
     place = {"company": context.company, "metric": metric, "subject": subject, "kind": kind}
-    return [shown(version) for version in store.readings.series(context.uow, from_, to, LONGEST_SERIES, **place)]
+    return [shown(each) for each in store.readings.series(context.uow, from_, to, LONGEST_SERIES, known_at, **place)]
 
 
 @router.get("/readings/breakdown", operation_id="getBreakdown", summary="A base metric by the members of a dimension")

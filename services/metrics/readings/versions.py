@@ -65,17 +65,32 @@ class Versions(Generic[V]):
         return {tuple(row) for row in uow.rows(sql, **params)}
 
     def one(
-        self, uow: UnitOfWork, version: int | None = None, as_of: datetime | None = None, /, **place: str
+        self,
+        uow: UnitOfWork,
+        version: int | None = None,
+        known_at: datetime | None = None,
+        change: int | None = None,
+        /,
+        **place: str,
     ) -> V | None:
-        """Of a place (columns and values) the latest version, one by number, or the one current at an instant."""
-        condition = _at(place) + (" AND version = :v" if version else "") + (" AND recorded_at <= :t" if as_of else "")
-        rows = self._rows(uow, f"{condition} ORDER BY version DESC LIMIT 1", **place, v=version, t=as_of)
+        """Of a place (columns and values) the latest version, one by number, the one that was the latest at an instant,
+        or the one that was it after a change."""
+        given = {"version = :v": version, "recorded_at <= :t": known_at, "change <= :n": change}
+        condition = " AND ".join([_at(place), *(sql for sql, value in given.items() if value is not None)])
+        rows = self._rows(uow, f"{condition} ORDER BY version DESC LIMIT 1", **place, v=version, t=known_at, n=change)
         return rows[0] if rows else None
 
-    def series(self, uow: UnitOfWork, first: date, last: date, limit: int, /, **place: str) -> list[V]:
-        """The latest versions of a place, for the periods that begin between two days, the second included."""
-        condition = f"{_at(place)} AND latest AND start BETWEEN :first AND :last ORDER BY start LIMIT :limit"
-        return self._rows(uow, condition, **place, first=first, last=last, limit=limit)
+    def series(
+        self, uow: UnitOfWork, first: date, last: date, limit: int, known_at: datetime | None = None, /, **place: str
+    ) -> list[V]:
+        """The versions of a place that are the latest, or were it at an instant, for the periods that begin between two
+        days, the second included."""
+        which = "latest" if known_at is None else (
+            f"(start, version) IN (SELECT start, max(version) FROM {self.table} {_at(place)} AND recorded_at <= :t "
+            "GROUP BY start)"
+        )  # fmt: skip
+        condition = f"{_at(place)} AND {which} AND start BETWEEN :first AND :last ORDER BY start LIMIT :limit"
+        return self._rows(uow, condition, **place, first=first, last=last, limit=limit, t=known_at)
 
     def of_change(self, uow: UnitOfWork, company: str, change: int) -> list[V]:
         """The versions that a change made."""

@@ -4,14 +4,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from shared.closing import close as close_period
+from shared.closing import state_hash
 from shared.contracts.base import Tick
 from shared.contracts.goals import DecisionApplied, DecisionRefused, DeviationFound
-from shared.contracts.reviews import CaseClosed, CaseEscalated, CaseOpened, DecisionMade, RectificationPlanned
+from shared.contracts.reviews import (
+    CaseClosed,
+    CaseEscalated,
+    CaseOpened,
+    DecisionMade,
+    RectificationPlanned,
+    ReviewsPolicy,
+)
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.organisation import superior
 from shared.service import Received
 
 from ..policies import policy
+from ..state import STATE
 from . import store
 from .rules import after_plan, due_at, fate_of
 
@@ -113,7 +123,10 @@ def decisions_answered(uow: UnitOfWork, events: Sequence[Received]) -> None:
 
 
 def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
-    """Overdue cases without a plan go to the owner's superior, once; then the tick goes on to whoever reads cases."""
+    """Overdue cases without a plan go to the owner's superior, once; then the tick goes on to whoever reads cases.
+
+    A period is closed with its open cases named: a case goes on, and what it changes restates.
+    """
     uow.lock_company(company)
     store.time_has_come(uow, company, tick.at)
     day = store.day_of(uow, company, tick.at)
@@ -122,4 +135,10 @@ def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
             to = superior(uow, company, row.owner, day) if row.owner else None
             store.update(uow, "review_case", company, row.id, status="escalated", escalated_to=to, escalated_at=tick.at)
             uow.publish(CaseEscalated(case=row.id, to=to, at=tick.at), company=company, key=row.id)
+    if tick.closes:
+        still = store.still_open(uow, company, tick.closes.period)
+        close_period(
+            uow, company, tick, {"cases": {"open": still, "state": state_hash(uow, company, tick.closes, STATE)}}
+        )
     uow.publish_everywhere(tick, company=company, topic=CaseOpened.TOPIC)
+    uow.publish_everywhere(tick, company=company, topic=ReviewsPolicy.TOPIC)

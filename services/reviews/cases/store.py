@@ -57,6 +57,12 @@ def open_cases(uow: UnitOfWork, company: str, goals: Collection[tuple[str, str]]
     return {(row.goal, row.period): row.id for row in rows}
 
 
+def still_open(uow: UnitOfWork, company: str, period: str) -> list[str]:
+    """The cases about a period that are not closed."""
+    sql = "SELECT id FROM review_case WHERE company = :company AND period = :period AND status <> 'closed' ORDER BY id"
+    return [row.id for row in uow.rows(sql, company=company, period=period)]
+
+
 def next_number(uow: UnitOfWork, company: str, goal: str, period: str) -> int:
     """Which case of a goal and period comes next, from 1."""
     sql = "SELECT 1 + count(*) FROM review_case WHERE company = :company AND goal = :goal AND period = :period"
