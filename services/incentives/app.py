@@ -1,5 +1,6 @@
 """Wires the incentives service."""
 
+from shared.closing import closing_router
 from shared.configuration import configuration_router
 from shared.contracts.incentives import Assignment, IncentivesPolicy, Plan
 from shared.policy import policy_router
@@ -11,6 +12,7 @@ from .assignments.store import note_assignments
 from .consumer import HANDLERS
 from .drivers.routes import router as drivers
 from .drivers.store import settle
+from .periods.handlers import on_tick
 from .plans.store import check, note_drivers
 from .policies import POLICIES
 from .tables import metadata
@@ -29,6 +31,9 @@ def service() -> Service:
         handlers=HANDLERS,
         commands={Plan: note_drivers, Assignment: note_assignments},
         settle=settle,
-        routers=(plans, assignments.router, assignments.single, drivers, accruals, policies),
+        tick_inputs=("metrics.readings", "goals.outcomes"),
+        close_inputs=("goals.configuration",),
+        on_tick=on_tick,
+        routers=(plans, assignments.router, assignments.single, drivers, accruals, policies, closing_router()),
         policies=POLICIES,
     )

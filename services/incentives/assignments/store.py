@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from shared.closing import closed_until, refuse_closed_day, refuse_unexplained
 from shared.configuration import latest
 from shared.contracts.base import Defined
 from shared.contracts.incentives import Assignment, Plan
@@ -93,7 +94,7 @@ def define_many(uow: UnitOfWork, company: str, items: Sequence[AssignmentItem]) 
     )  # fmt: skip
     last = {row.code: row.version for row in recorded}
     same_day = {(row.code, row.effective_from): row for row in recorded}
-    judge, now = known(uow, company, contents), datetime.now(UTC)
+    judge, now, until = known(uow, company, contents), datetime.now(UTC), closed_until(uow, company)
     results, fresh = [], []
     for code, content in contents.items():
         same = same_day.get((code, content.effective_from))
@@ -101,6 +102,9 @@ def define_many(uow: UnitOfWork, company: str, items: Sequence[AssignmentItem]) 
             results.append(AssignmentResult(code=code, outcome="unchanged", version=same.version))
             continue
         try:
+            refuse_unexplained(content)
+            if code in last:
+                refuse_closed_day(until, content)
             judge.accept(code, content)
         except DomainError as error:
             results.append(AssignmentResult(code=code, outcome="refused", problem=_refusal(error)))
