@@ -179,8 +179,8 @@ class Story:
         why = self.client.get(path, period=QUARTER, plan=plan)
         accrual = why["accrual"]
         tree = Tree(f"[bold]{accrual['total']} {accrual['currency']}[/] for {accrual['plan_name']}")
-        for step in (each for each in why["person"] if each["how"] != "× 1"):
-            tree.add(f"[dim]{step['step']}: {shown(step['value'])} ({step['how']})[/]")
+        for step in (each for each in why["person"] if each["op"] != "given"):
+            tree.add(f"[dim]{step['name']}: {shown(step['value'])} ({step['how']})[/]")
         driver = {each["component"]: each["links"].get("driver") for each in why["components"]}
         for line in accrual["lines"]:
             branch = tree.add(

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from shared.configuration import in_force
 from shared.contracts.goals import Unit
 from shared.errors import Forbidden
-from shared.http.context import RequestContext
+from shared.http.context import Context, RequestContext
 from shared.organisation import manages, path_up
 
 PAY_ROLES = frozenset({"admin", "compensation", "finance", "auditor"})
@@ -19,6 +19,15 @@ class PersonalAmount(Forbidden):
 def may_see_all(context: RequestContext) -> bool:
     """Whether the caller's roles show every amount."""
     return bool(context.principal.roles & PAY_ROLES)
+
+
+def require_pay_role(context: Context) -> None:
+    """The caller may see everybody's amounts, and the settings that name them. Raises PersonalAmount."""
+    context.require_reader()
+    if not may_see_all(context):
+        raise PersonalAmount(
+            "Amounts of others are shown to compensation, finance and audit.", remedy="Ask for your own entitlements."
+        )
 
 
 def require_drivers(context: RequestContext) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from shared.contracts.base import Contract
 from shared.contracts.goals import Company, Person, ScoreChanged, Unit
-from shared.contracts.metrics import ReadingChanged
+from shared.contracts.metrics import Rate, ReadingChanged
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
 
 from .drivers.handlers import arrived
+from .entitlements.touched import touch_all
 
 
 def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:
@@ -21,4 +22,5 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     Person: copied,
     ScoreChanged: arrived,
     ReadingChanged: arrived,
+    Rate: touch_all,
 }

@@ -1,6 +1,19 @@
 """Every table of incentives."""
 
-from sqlalchemy import BigInteger, Column, Date, Index, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.database.tables import platform_tables
@@ -24,6 +37,7 @@ Table(
     Column("plan", Text, nullable=False), Column("amount", Numeric, nullable=False),
     Column("starts", Date, nullable=False), Column("ends", Date),
     Column("share", Numeric, nullable=False), Column("factor", Numeric, nullable=False),
+    Column("job_family", Text), Column("guarantee", Numeric), Column("guarantee_until", Date),
     Index("ix_assignment_person", "company", "person", "plan"),
     Index("ix_assignment_plan", "company", "plan", "person"),
 )  # fmt: skip
@@ -34,6 +48,7 @@ Table(
     *(Column(key, Text, primary_key=True) for key in ("company", "kind", "code", "subject", "period")),
     Column("period_kind", Text, nullable=False), Column("version", Integer, nullable=False),
     Column("value", Numeric), Column("reason", Text), Column("qualified", JSONB, nullable=False),
+    Column("unit", Text),  # of a reading; null where it came before units were kept
 )  # fmt: skip
 
 # Every version of every driver. It took in the versions `source_from` to `source_version` of its score or reading.
@@ -44,4 +59,39 @@ Table(
     Column("source_from", Integer, nullable=False), Column("source_version", Integer, nullable=False),
     Column("value", Numeric), Column("reason", Text),
     Index("ix_driver_period", "company", "period", "kind", "code", "subject", "version"),
+)  # fmt: skip
+
+# The steps of a calculation that many share, by their hash: whose own values differ, has them in `entitlement.content`.
+Table(
+    "calculation", metadata,
+    Column("company", Text, primary_key=True), Column("id", Text, primary_key=True),
+    Column("steps", JSONB, nullable=False),
+)  # fmt: skip
+
+# Every version of what somebody is entitled to in a closed period. `plan` is the code of a plan, a pool or an award.
+Table(
+    "entitlement", metadata,
+    *(Column(key, Text, primary_key=True) for key in ("company", "period", "plan", "payee")),
+    Column("version", Integer, primary_key=True), Column("amount", Numeric, nullable=False),
+    Column("currency", Text, nullable=False), Column("content", JSONB, nullable=False),
+    Column("change", BigInteger, nullable=False), Column("latest", Boolean, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_entitlement_payee", "company", "payee", "period"),
+)  # fmt: skip
+
+# Up to which change of the service the entitlements of a closed period are computed, by plan, pool or award; the row
+# without one says that the period is closed.
+Table(
+    "frozen", metadata,
+    *(Column(key, Text, primary_key=True) for key in ("company", "period", "plan")),
+    Column("starts", Date, nullable=False), Column("ends", Date, nullable=False), Column("kind", Text, nullable=False),
+    Column("change", BigInteger, nullable=False),
+)  # fmt: skip
+
+# The last change of what somebody's entitlement in a plan is made from, drivers excepted; no payee: everybody's; the
+# plan '*': every plan's. Kept from the first closed period on.
+Table(
+    "touched", metadata,
+    *(Column(key, Text, primary_key=True) for key in ("company", "plan", "payee")),
+    Column("change", BigInteger, nullable=False),
 )  # fmt: skip

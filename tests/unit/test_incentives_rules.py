@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from services.incentives.accruals.rules import OUT_OF_RANGE, Part, accrual, amount_of, basis_of, payable, payout, shown
 from services.incentives.assignments.rules import (
-    AmountNegative,
-    AmountTooFine,
     AssignmentFixed,
     EndsBeforeItStarts,
     PersonAssignedTwice,
@@ -28,6 +26,8 @@ from services.incentives.assignments.rules import (
 )
 from services.incentives.drivers.rules import period_kind, source_link
 from services.incentives.plans.rules import (
+    AmountNegative,
+    AmountTooFine,
     CapNegative,
     ComponentTwice,
     DriverKey,

@@ -1,32 +1,34 @@
 """Accruals over HTTP: of a person, of a unit, why, and what a change did."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Query
 
-from shared.configuration import latest, require
+from shared.configuration import require
 from shared.contracts.base import Code, PeriodLabel, Subject
-from shared.contracts.goals import Person, Unit
+from shared.contracts.goals import Person as PersonSetting
+from shared.contracts.goals import Unit
+from shared.contracts.incentives import Component
 from shared.errors import NotFound
 from shared.http.context import Context, RequestContext
 from shared.http.paging import Paging
 from shared.http.routing import Router
-from shared.numbers import add, multiply, subtract
+from shared.numbers import add, subtract
 from shared.organisation import subtree
-from shared.periods import days
 
 from ..access import require_drivers, require_visible
 from ..assignments.rules import last_day
 from ..drivers.routes import Kind, driver_view
 from ..drivers.store import moved_by
-from ..plans.rules import DriverKey, DriverSubject
+from ..plans.rules import OWN, DriverKey, DriverSubject
 from . import schemas
-from .rules import OUT_OF_RANGE, Accrual, Part, payable, shown
+from .definitions import OUT_OF_RANGE, Person, Shape, Value, shown
+from .rules import calculation
 from .store import Book, PlanInPeriod, book
+from .views import accrual, explained, factor_of, person_view, total_view
 
 router = Router(tags=["accruals"])
 InPeriod = Annotated[PeriodLabel, Query(examples=["2025-Q1"])]
@@ -48,11 +50,11 @@ def _visible_book(context: RequestContext, label: str, subject: str) -> Book:
 def list_person_accruals(context: Context, code: Code, period: InPeriod) -> schemas.PersonAccruals:
     """Every plan the person is assigned to that pays for this kind of period, as if the period closed now."""
     source = _visible_book(context, period, f"person:{code}")
-    parts = source.parts(code)
-    if not parts:
-        require(context.uow, Person, context.company, code)
-    plans = source.plans(parts.keys())
-    views = [_view(context, code, plans[plan], parts[plan], plans[plan].accrual(parts[plan])) for plan in plans]
+    codes = source.plans_of(code)
+    if not codes:
+        require(context.uow, PersonSetting, context.company, code)
+    plans = source.plans(codes).values()
+    views = [person_view(context, accrual(plan, one)) for plan in plans for one in plan.people([code])]
     return schemas.PersonAccruals(person=code, period=source.period.label, accruals=views)
 
 
@@ -62,62 +64,19 @@ def explain_accrual(
 ) -> schemas.Explanation:
     """Every step from driver value to amount, with the versions used and links down to the scores and readings."""
     source = _visible_book(context, period, f"person:{code}")
-    parts, found = source.parts(code).get(plan), source.plans([plan]).get(plan)
-    if not parts or not found:
+    found = source.plans([plan]).get(plan)
+    person = next(found.people([code]), None) if found else None
+    if not found or not person:
         rule = f"{code} has no part in a plan {plan!r} that pays for {period}."
         remedy = f"List what there is with GET /incentives/v1/people/{code}/accruals?period={period}."
         raise NotInPlan(rule, field="plan", remedy=remedy)
-    result = found.accrual(parts)
-    view = _view(context, code, found, parts, result)
-    components = [
-        schemas.ComponentSteps(
-            component=line.component.code, steps=line.steps,
-            links={"driver": shown.driver.links["explanation"]} if shown.driver else {},
-        )
-        for line, shown in zip(found.payout.lines, view.lines, strict=True)
-    ]  # fmt: skip
-    links = {f"assignment {p.assignment}": f"/incentives/v1/assignments/{quote(p.assignment)}/versions" for p in parts}
+    accrued = accrual(found, person)
+    components, of_plan, of_person = explained(accrued)
+    codes = {part.assignment for part in person.parts}
+    links = {f"assignment {one}": f"/incentives/v1/assignments/{quote(one)}/versions" for one in sorted(codes)}
     return schemas.Explanation(
-        accrual=view, components=components, plan=found.payout.steps, person=result.steps,
+        accrual=person_view(context, accrued), components=components, plan=of_plan, person=of_person,
         links={"plan": f"/incentives/v1/plans/{quote(plan)}/versions"} | links,
-    )  # fmt: skip
-
-
-def _view(
-    context: RequestContext, person: str, found: PlanInPeriod, parts: list[Part], result: Accrual
-) -> schemas.AccrualView:
-    known = latest(context.uow, Person, context.company, person)
-    period_days = days(found.period)
-    too_large = [OUT_OF_RANGE] if result.total is None and result.unrounded is not None else []
-    return schemas.AccrualView(
-        **_total(person, found, result.total), plan_name=found.plan.name, plan_version=found.version,
-        period=found.period.label, missing=found.missing + too_large, waiting_for=[] if known else ["person"],
-        lines=[_line(found, i, amount) for i, amount in enumerate(result.lines)],
-        assignments=[schemas.PartView(**asdict(part), period_days=period_days, amount=amount)
-                     for part, amount in zip(parts, result.parts, strict=True)],
-        payout_factor=found.payout.factor, team_factor=found.plan.factor, unrounded=result.unrounded,
-    )  # fmt: skip
-
-
-def _total(person: str, found: PlanInPeriod, total: Decimal | None) -> dict[str, Any]:
-    query = urlencode({"period": found.period.label, "plan": found.code})
-    return {
-        "person": person, "plan": found.code, "currency": found.plan.currency, "total": total,
-        "complete": found.payout.complete and total is not None,
-        "links": {"explanation": f"/incentives/v1/people/{quote(person)}/accruals/explanation?{query}"},
-    }  # fmt: skip
-
-
-def _line(found: PlanInPeriod, number: int, amount: Decimal | None) -> schemas.LineView:
-    line = found.payout.lines[number]
-    component, driver = line.component, line.component.driver
-    row = found.drivers.get(DriverKey.of(driver))
-    too_large = OUT_OF_RANGE if amount is not None and None in (shown(line.factor), shown(amount)) else None
-    return schemas.LineView(
-        component=component.code, name=component.name, driver=driver_view(row) if row else None,
-        driver_kind=driver.kind, driver_code=driver.code, driver_subject=driver.subject, weight=component.weight,
-        payout_factor=line.factor, amount=amount, reason=line.reason or too_large,
-        qualified=row.qualified if row else [],
     )  # fmt: skip
 
 
@@ -132,35 +91,36 @@ def list_unit_accruals(context: Context, page: Paging, code: Code, period: InPer
     require(uow, Unit, company, code, day)
     below = subtree(uow, company, code, day)
     people = [subject.removeprefix("person:") for subject in below if subject.startswith("person:")]
-    rows = source.bases(people, list(plans), after=page.after or ("", ""), limit=page.fetch)
-    lines = [schemas.PersonTotal(**_total(r.person, plans[r.plan], _payable(plans[r.plan], r.basis))) for r in rows]
+    pairs = source.pairs(people, list(plans), after=page.after or ("", ""), limit=page.fetch)
+    lines = [
+        schemas.PersonTotal(**total_view(accrual(plans[plan], one)))
+        for person, plan in pairs for one in plans[plan].people([person])
+    ]  # fmt: skip
     shown = page.of(lines, lambda item: [item.person, item.plan])
-    totals = _totals(source.basis_counts(people, list(plans)), plans)
+    totals = [total for plan in plans.values() if (total := _plan_total(plan, people))]
     return schemas.UnitAccruals(**dict(shown), unit=code, period=source.period.label, totals=totals)
 
 
-def _payable(found: PlanInPeriod, basis: Decimal) -> Decimal | None:
-    factor = found.payout.factor
-    return None if factor is None else payable(basis, found.plan, factor, days(found.period))
-
-
-def _totals(rows: Sequence[Any], plans: dict[str, PlanInPeriod]) -> list[schemas.PlanTotal]:
-    totals: dict[str, schemas.PlanTotal] = {}
-    for row in rows:
-        found, each = plans[row.plan], _payable(plans[row.plan], row.basis)
-        total = totals.setdefault(row.plan, schemas.PlanTotal(
-            plan=row.plan, plan_version=found.version, currency=found.plan.currency, people=0,
-            complete=found.payout.complete, missing=found.missing, total=None if each is None else Decimal(0),
-        ))  # fmt: skip
-        total.people += row.people
-        before, total.total = total.total, None
-        if each is not None and before is not None:
-            total.total = add(before, multiply(each, Decimal(row.people)))
-    for plan, total in totals.items():
-        total.total = shown(total.total)
-        if total.total is None and plans[plan].payout.factor is not None:
-            total.complete, total.missing = False, [*total.missing, OUT_OF_RANGE]
-    return list(totals.values())
+def _plan_total(found: PlanInPeriod, people: list[str]) -> schemas.PlanTotal | None:
+    """The sum of the people's rounded amounts; null as soon as one of them is."""
+    count, sum_, missing = 0, Decimal(0), dict[str, None]()
+    unknown = False
+    for person in found.people(people):
+        program, _, amount = found.calculator.compute(person)
+        count += 1
+        fits = shown(amount)
+        missing |= dict.fromkeys([*program.missing, *([OUT_OF_RANGE] if amount is not None and fits is None else [])])
+        unknown = unknown or fits is None
+        sum_ = add(sum_, fits or Decimal(0))
+    if count == 0:
+        return None
+    total = None if unknown else shown(sum_)
+    if total is None and not unknown:
+        missing[OUT_OF_RANGE] = None
+    return schemas.PlanTotal(
+        plan=found.code, plan_version=found.version, currency=found.plan.currency, people=count,
+        complete=not missing, missing=list(missing), total=total,
+    )  # fmt: skip
 
 
 @router.get("/effects", operation_id="listEffects", summary="What a version of a score or reading moved")
@@ -188,24 +148,40 @@ def list_effects(
     row = moved_by(context.uow, context.company, key, source.period.label, version)
     if row is None:
         return schemas.Effects(driver=None, before=None, after=None, plans=[], person=[])
-    before, after = (source.plans(instead={key: value}) for value in (row.before, row.value))
-    people, parts = source.people_in(list(after)), source.parts(person) if person else {}
-    plans, own = [], []
+    before, after = (
+        replace(source, instead={key: Value(value, "There was no value before.", version)}).plans()
+        for value, version in ((row.before, row.version - 1), (row.value, row.version))
+    )
+    people, plans, own = source.people_in(list(after)), [], []
     for plan, now in after.items():
-        was = before[plan]
-        if components := [part.code for part in now.plan.components if DriverKey.of(part.driver) == key]:
+        if components := [one.code for one in now.plan.components if _hangs_on(one, key)]:
+            was = before[plan]
             plans.append(schemas.PlanEffect(
                 plan=plan, plan_version=now.version, components=components, people=people.get(plan, 0),
-                before=was.payout.factor, after=now.payout.factor,
+                before=_shared_factor(was), after=_shared_factor(now),
             ))  # fmt: skip
-            if person and plan in parts:
-                own.append(_person_effect(person, was, now, parts[plan]))
+            own += [_person_effect(one, was, now) for one in now.people([person])] if person else []
     return schemas.Effects(driver=driver_view(row), before=row.before, after=row.value, plans=plans, person=own)
 
 
-def _person_effect(person: str, was: PlanInPeriod, now: PlanInPeriod, parts: list[Part]) -> schemas.PersonEffect:
-    before, after = was.accrual(parts).total, now.accrual(parts).total
+def _hangs_on(component: Component, key: DriverKey) -> bool:
+    """Whether a component moves with a driver: one of its own, or a reading of whoever is paid."""
+    own = DriverKey(key.kind, key.code, OWN) if key.subject.startswith("person:") else key
+    return any(DriverKey.of(d) in (key, own) for d in (component.driver, *(p.driver for p in component.points)))
+
+
+def _shared_factor(found: PlanInPeriod) -> Decimal | None:
+    """The payout factor that is the same for all people; None where it is not, or not known."""
+    lacking = frozenset(key for key in found.terms.values if key.subject == OWN)
+    last = len(found.terms.segments) - 1
+    program = calculation(found.terms, Shape(((last, False),), lacking, False, False, found.terms.scale is not None))
+    return factor_of(program, found.terms.segments[-1]) if program.payable and not lacking else None
+
+
+def _person_effect(person: Person, was: PlanInPeriod, now: PlanInPeriod) -> schemas.PersonEffect:
+    code = person.payee.removeprefix("person:")
+    before, after = (shown(found.calculator.compute(one)[2]) for found in (was, now) for one in found.people([code]))
     difference = None if before is None or after is None else subtract(after, before)
     return schemas.PersonEffect(
-        person=person, plan=now.code, currency=now.plan.currency, before=before, after=after, difference=difference
+        person=code, plan=now.code, currency=now.plan.currency, before=before, after=after, difference=difference
     )

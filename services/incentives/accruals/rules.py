@@ -1,185 +1,255 @@
-"""From driver values to an amount, in the one order of steps of mechanism M11, each step kept to be shown.
+"""From driver values to an amount, in the one order of steps of mechanism M11, written down as a program.
 
-driver → gate → curve → × component factor, component cap, nothing below 0 → × weight → plan cap → × target amount
-→ × team factor → × individual factor → × share → × eligible days / days of the period → rounded half-up once.
+driver → converted → gate → + points, at most the highest score → curve → × component factor → accelerator → cap, floor
+→ × weight → plan cap, floor → × target amount × team × job family × individual factor × share × eligible days
+→ + components that pay an amount → / days of the period → cap → scaled to the budget → guarantee → rounded half-up once
+→ override → clawback window. Docs: docs/plans.md.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from services.incentives.accruals.definitions import Person, Scale, Segment, Shape, Terms, Value, driver_cite, no_value
+from services.incentives.entitlements.steps import Draft, Program, Step, minor
+from services.incentives.plans.definitions import is_tiers
 from services.incentives.plans.rules import DriverKey
-from shared.contracts.incentives import Component, Plan
-from shared.curves import evaluate, parse_curve
-from shared.money import round_money
-from shared.numbers import INTEGER_DIGITS, DecimalString, divide, multiply, plain, published, total
+from shared.contracts.base import Citation
+from shared.contracts.incentives import Component, Driver
+from shared.money import is_currency, minor_digits
+from shared.numbers import ROUNDING, plain, subtract, total
 
-OUT_OF_RANGE = f"out of range: more than {INTEGER_DIGITS} digits before the point"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a calculation: its name, the value after it as `shown`, and how it came about."""
-
-    step: str
-    value: DecimalString | None
-    how: str
+ONE = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a component contributes: `factor` is a share of the target amount [ratio], None with the reason why."""
+def calculation(terms: Terms, shape: Shape) -> Program:
+    """The program of a plan for all people of one shape; not payable where nothing is known, or too little by policy.
 
-    component: Component
-    factor: Decimal | None
-    reason: str | None
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Payout:
-    """A plan's payout factor for a period, the same for all its people [ratio]; None where nothing is known."""
-
-    lines: tuple[Line, ...]
-    factor: Decimal | None
-    complete: bool
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one assignment brings in a period; the target amount is that of a whole period."""
-
-    assignment: str
-    version: int
-    target_amount: Decimal
-    share: Decimal
-    individual_factor: Decimal
-    eligible_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accrual:
-    """A person's entitlement if the period closed now, in the plan's currency.
-
-    `unrounded` and `total` are None where the payout factor is, `total` also where it is out of range; `lines` are
-    unrounded amounts before the plan's cap.
+    Its values by id: `<component>.pays` and `factor` of each segment (behind its prefix), `part.<n>`, `unrounded`,
+    `rounded`; the result is the last step, in the plan's currency.
     """
-
-    lines: tuple[Decimal | None, ...]
-    parts: tuple[Decimal | None, ...]
-    unrounded: Decimal | None
-    total: Decimal | None
-    steps: tuple[Step, ...]
-
-
-def shown(value: Decimal | None) -> Decimal | None:
-    """At most 10 decimals; None where it is out of range, which no answer can carry."""
-    rounded = None if value is None else published(value)
-    return None if rounded is None or rounded.copy_abs() >= Decimal(1).scaleb(INTEGER_DIGITS) else rounded
-
-
-def _step(name: str, value: Decimal, how: str) -> Step:
-    fits = shown(value)
-    return Step(name, fits, how if fits is not None else f"{how}; {OUT_OF_RANGE}")
+    draft, paid = Draft(), list[str]()
+    for number, segment in enumerate(terms.segments):
+        mine = [(k, guaranteed) for k, (of, guaranteed) in enumerate(shape.parts) if of == number]
+        if mine or len(terms.segments) == 1:
+            paid += _Lines(draft, terms, segment, shape.lacking).paid([k for k, _ in mine])
+    if terms.blocked:
+        draft.lacks("budget", "Budget", terms.blocked)
+    payable = bool(paid) and not terms.blocked and (terms.partial or not draft.missing)
+    if payable:
+        _amount(draft, terms, shape, paid)
+    elif shape.override:
+        draft.own("override", "Override", ("override", None), "decided; nothing could be computed")
+    return Program(draft.steps, draft.missing, payable=payable or shape.override)
 
 
-def component_line(component: Component, value: Decimal | None, reason: str | None) -> Line:
-    """One component at a driver value.
+class Calculator:
+    """Computes people of one plan: one program for each shape, and then only what is a person's own."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self._programs: dict[Shape, Program] = {}
+
+    def program(self, person: Person) -> Program:
+        shape = person.shape(self.terms)
+        if shape not in self._programs:
+            self._programs[shape] = calculation(self.terms, shape)
+        return self._programs[shape]
+
+    def compute(self, person: Person) -> tuple[Program, list[Decimal], Decimal | None]:
+        """The program, the person's own values, and the amount [currency]; None where it is not known."""
+        program = self.program(person)
+        givens = [person.given(source) for source in program.sources]
+        return program, givens, program.run(givens)
+
+    def steps(self, person: Person) -> list[Step]:
+        """Every step of a person's calculation."""
+        program = self.program(person)
+        return program.expand([person.cited(source, self.terms.period) for source in program.sources])
+
+
+def left_over(whole: Decimal, earned: Mapping[str, Decimal], digits: int) -> set[str]:
+    """Who gets a minor unit more when a budget is split by what was earned: the largest remainders, ties by id.
 
     Args:
-        value: the score (0–120) or reading; None where there is none, with `reason`.
+        whole: the budget, in whole minor units [currency].
+        earned: unrounded amount of each payee [currency], nothing below zero.
     """
-    if value is None:
-        return Line(component, None, reason or "There is no value, and no reason came with it.", ())
-    steps = [_step("driver", value, f"{component.driver.kind} {component.driver.code}")]
-    if component.gate is not None and value < component.gate:
-        steps.append(_step("gate", Decimal(0), f"below the gate of {plain(component.gate)}: pays nothing"))
-        return Line(component, Decimal(0), None, tuple(steps))
-    if component.gate is not None:
-        steps.append(_step("gate", value, f"at least the gate of {plain(component.gate)}: passed"))
-    found = evaluate(parse_curve(component.curve), value)
-    factor, held = found.value, ", held there" if found.clamped else ""
-    steps.append(_step("curve", factor, f"{component.curve['kind']}, {found.segment}{held}"))
-    if component.factor != 1:
-        factor = multiply(factor, component.factor)
-        steps.append(_step("component factor", factor, f"× {plain(component.factor)}"))
-    if component.cap is not None and factor > component.cap:
-        factor = component.cap
-        steps.append(_step("component cap", factor, f"at most {plain(factor)}"))
-    if factor < 0:
-        factor = Decimal(0)
-        steps.append(_step("not below zero", factor, "at least 0: a bonus does not become a debt"))
-    factor = multiply(factor, component.weight)
-    steps.append(_step("weight", factor, f"× {plain(component.weight)}"))
-    return Line(component, factor, None, tuple(steps))
+    all_ = total(earned.values())
+    if all_ == 0:
+        return set()
+    places = max(-int(amount.as_tuple().exponent) for amount in [*earned.values(), Decimal(0)])
+    units = {payee: int(amount.scaleb(places, context=ROUNDING)) for payee, amount in earned.items()}
+    base, budget = sum(units.values()), minor(whole, digits)
+    missing = budget - sum(budget * mine // base for mine in units.values())
+    return set(sorted(units, key=lambda payee: (-(budget * units[payee] % base), payee))[:missing])
 
 
-def payout(
-    plan: Plan, values: Mapping[DriverKey, tuple[Decimal | None, str | None]], *, partial: bool = True
-) -> Payout:
-    """The payout factor of a plan.
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Writes down what one version of a plan pays."""
 
-    Args:
-        values: value and reason of every driver of the plan.
-        partial: whether the factor adds up what is known while a driver is missing (policy `incomplete_total`).
-    """
-    lines = tuple(component_line(c, *values[DriverKey.of(c.driver)]) for c in plan.components)
-    known = [line.factor for line in lines if line.factor is not None]
-    complete = len(known) == len(lines)
-    if not known or not (complete or partial):
-        return Payout(lines, None, complete, ())
-    factor = total(known)
-    steps = [_step("payout factor", factor, "sum of the components" + ("" if complete else " that have a value"))]
-    if plan.cap is not None and factor > plan.cap:
-        factor = plan.cap
-        steps.append(_step("plan cap", factor, f"at most {plain(factor)}"))
-    return Payout(lines, factor, complete, tuple(steps))
+    draft: Draft
+    terms: Terms
+    segment: Segment
+    lacking: frozenset[DriverKey]
+
+    def paid(self, parts: Sequence[int]) -> list[str]:
+        """The steps to add up, each an amount × days."""
+        lines = [(component, self.component(component)) for component in self.segment.plan.components]
+        shares = [line for component, line in lines if line and not is_tiers(component.curve)]
+        amounts = [(component, line) for component, line in lines if line and is_tiers(component.curve)]
+        factor = self.factor(shares) if shares else None
+        found = [self.part(k, factor) for k in parts] if factor else []
+        return found + [self.amount(component, line, parts) for component, line in amounts if parts]
+
+    def factor(self, shares: Sequence[str]) -> str:
+        plan, at = self.segment.plan, self.segment.prefix
+        found = self.draft.add(f"{at}factor", "Payout factor", "sum", *shares, how="of the components with a value")
+        if plan.cap is not None:
+            found = self.draft.add(f"{at}cap", "Plan: cap", "minimum", found, plain(plan.cap))
+        if plan.floor is not None:
+            found = self.draft.add(f"{at}floor", "Plan: floor", "maximum", found, plain(plan.floor))
+        return found
+
+    def part(self, k: int, factor: str) -> str:
+        """Target amount × every factor × share × eligible days of one assignment."""
+        plan, own, at = self.segment.plan, self.draft.own, f"part.{k + 1}"
+        factors = [factor, own(f"{at}.target", "Target amount", ("target_amount", k), "for a whole period")]
+        factors += [plain(plan.factor)] if plan.factor != 1 else []
+        if plan.families:
+            factors.append(own(f"{at}.family", "Job family factor", ("family_factor", k)))
+        factors.append(own(f"{at}.individual", "Individual factor", ("individual_factor", k)))
+        how = "payout factor × target amount" + (f" × team factor {plain(plan.factor)}" if plan.factor != 1 else "")
+        how += (" × job family factor" if plan.families else "") + " × individual factor × share × eligible days"
+        return self.draft.add(at, f"Assignment {k + 1}", "product", *factors, *self.time(k), how=how)
+
+    def time(self, k: int) -> tuple[str, str]:
+        own, at = self.draft.own, f"part.{k + 1}"
+        days = own(f"{at}.days", "Eligible days", ("eligible_days", k), "in the period")
+        return own(f"{at}.share", "Part-time share", ("share", k)), days
+
+    def amount(self, component: Component, line: str, parts: Sequence[int]) -> str:
+        """An amount × the days it counts for: those of the plan's version, or what the person was there for."""
+        at, draft, factor = f"{self.segment.prefix}{component.code}", self.draft, plain(self.segment.plan.factor)
+        if not component.prorated:
+            how = "× team factor × days, which are divided out again"
+            return draft.add(f"{at}.paid", component.name, "product", line, factor, str(self.segment.days), how=how)
+        times = [draft.add(f"{at}.time.{k + 1}", "Days there", "product", *self.time(k)) for k in parts]
+        there = draft.add(f"{at}.time", "Days there", "sum", *times)
+        return draft.add(f"{at}.paid", component.name, "product", line, factor, there, how="× team factor × days there")
+
+    def component(self, component: Component) -> str | None:
+        """A component's share of the target amount, or its amount; None where its driver has no value."""
+        at, name, add = f"{self.segment.prefix}{component.code}", component.name, self.draft.add
+        driver = self.driver(f"{at}.driver", name, component.driver)
+        if not (value := driver and self.converted(at, component, driver)):
+            return None
+        gate = None
+        if component.gate is not None:
+            gate = add(f"{at}.gate", f"{name}: gate", "at_least", value, plain(component.gate))
+        value = self.with_points(at, component, value)
+        op = "tiers" if is_tiers(component.curve) else "curve"
+        plan = Citation(what="plan", code=self.terms.code, version=self.segment.version)
+        table = json.dumps(component.curve, sort_keys=True)
+        found = add(f"{at}.{op}", f"{name}: {op}", op, value, table, cites=[plan])
+        if component.factor != 1:
+            found = add(f"{at}.factor", f"{name}: factor", "product", found, plain(component.factor))
+        found = self.accelerated(at, component, found)
+        if component.cap is not None:
+            found = add(f"{at}.cap", f"{name}: cap", "minimum", found, plain(component.cap))
+        how = "a bonus does not become a debt" if component.floor == 0 else ""
+        found = add(f"{at}.floor", f"{name}: at least", "maximum", found, plain(component.floor), how=how)
+        weight = [] if is_tiers(component.curve) else [plain(component.weight)]
+        how = " × ".join(["weight"] * len(weight) + ["gate"] * (gate is not None))
+        return add(f"{at}.pays", f"{name}: pays", "product", found, *weight, *([gate] if gate else []), how=how)
+
+    def driver(self, id: str, name: str, driver: Driver) -> str | None:
+        key, terms = DriverKey.of(driver), self.terms
+        label = f"{driver.kind} {driver.code}"
+        if driver.own and key not in self.lacking:
+            return self.draft.own(id, name, ("driver", key), f"{label} of the person")
+        found = Value(None, no_value(driver, terms.period)) if driver.own else terms.values[key]
+        if found.value is None:
+            self.draft.lacks(id, name, found.reason or "There is no value, and no reason came with it.")
+            return None
+        return self.draft.given(id, name, found.value, label, driver_cite(key, terms.period, found))
+
+    def converted(self, at: str, component: Component, value: str) -> str | None:
+        """Money of a table of rates is the plan's; any other reading counts as it is."""
+        key, wanted = DriverKey.of(component.driver), self.segment.plan.currency
+        unit = found.unit if (found := self.terms.values.get(key)) else None
+        if not is_tiers(component.curve) or unit is None or not is_currency(unit) or unit == wanted:
+            return value
+        pair, name = f"{unit}-{wanted}", component.name
+        rate = self.terms.rates.get(pair)
+        if rate is None:
+            self.draft.lacks(f"{at}.rate", f"{name}: rate", f"There is no rate {pair} on the last day of the period.")
+            return None
+        cite = Citation(what="rate", code=pair, version=rate.version, value=plain(rate.rate))
+        given = self.draft.given(f"{at}.rate", f"{name}: rate", rate.rate, f"{wanted} for one {unit}", cite)
+        return self.draft.add(f"{at}.converted", f"{name}: in {wanted}", "product", value, given)
+
+    def with_points(self, at: str, component: Component, value: str) -> str:
+        earned = []
+        for i, points in enumerate(component.points, 1):
+            name = f"{component.name}: collaboration {i}"
+            if driver := self.driver(f"{at}.points.{i}.driver", name, points.driver):
+                met = self.draft.add(f"{at}.points.{i}.met", name, "at_least", driver, plain(points.at_least))
+                earned.append(self.draft.add(f"{at}.points.{i}", name, "product", met, plain(points.points)))
+        if not earned:
+            return value
+        found = self.draft.add(f"{at}.points", f"{component.name}: with points", "sum", value, *earned)
+        highest, name = plain(self.terms.highest), f"{component.name}: highest score"
+        return self.draft.add(f"{at}.score", name, "minimum", found, highest)
+
+    def accelerated(self, at: str, component: Component, found: str) -> str:
+        if not (faster := component.accelerator):
+            return found
+        add, name = self.draft.add, f"{component.name}: accelerator"
+        over = add(f"{at}.over", name, "difference", found, plain(faster.above), how="over the threshold")
+        over = add(f"{at}.above", name, "maximum", over, "0")
+        more = add(f"{at}.more", name, "product", over, plain(subtract(faster.factor, ONE)), how="factor less 1")
+        return add(f"{at}.accelerated", name, "sum", found, more)
 
 
-def basis_of(part: Part) -> Decimal:
-    """Target amount × individual factor × share × eligible days, exact [currency × days]."""
-    whole = multiply(multiply(part.target_amount, part.individual_factor), part.share)
-    return multiply(whole, Decimal(part.eligible_days))
+def _amount(draft: Draft, terms: Terms, shape: Shape, paid: Sequence[str]) -> None:
+    """From amounts × days to the amount payable."""
+    plan, add, digits = terms.plan, draft.add, str(minor_digits(terms.plan.currency))
+    found = paid[0] if len(paid) == 1 else add("sum", "Sum", "sum", *paid, how="of everything earned, × days")
+    found = add("unrounded", "By days", "quotient", found, str(terms.days), how="/ days of the period")
+    if plan.amount_cap is not None:
+        found = add("highest", "Highest amount", "minimum", found, plain(plan.amount_cap))
+    if terms.scale:
+        found = _scaled(draft, terms.scale, found, digits)
+    guaranteed = [k for k, (_, guaranteed) in enumerate(shape.parts) if guaranteed]
+    if guaranteed:
+        found = _guaranteed(draft, terms, found, guaranteed)
+    found = add("rounded", "Rounded", "round", found, digits, how=f"half-up to the minor unit of {plan.currency}, once")
+    if shape.override:
+        draft.own("override", "Override", ("override", None), "decided; replaces what was computed")
+    if shape.kept:
+        before = draft.own("before", "Amount before", ("kept", None))
+        how = f"nothing is taken back later than {plan.clawback_days} days after the period"
+        add("kept", "Clawback window", "maximum", found, before, how=how)
 
 
-def amount_of(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> Decimal:
-    """An unrounded amount: everything is multiplied exactly and divided once [currency]."""
-    return divide(multiply(multiply(basis, plan.factor), factor), Decimal(period_days))
+def _scaled(draft: Draft, scale: Scale, found: str, digits: str) -> str:
+    whole = draft.given("budget", "Budget", scale.whole, "of the whole plan", scale.cite)
+    earned = draft.given("budget.earned", "Earned by all", scale.earned, "unrounded, by all people of the plan")
+    extra = draft.own("budget.extra", "Minor unit left over", ("extra", None), "to the largest remainders")
+    return draft.add("scaled", "Scaled to the budget", "scale", whole, found, earned, extra, digits)
 
 
-def payable(basis: Decimal, plan: Plan, factor: Decimal, period_days: int) -> Decimal | None:
-    """The amount rounded half-up to the minor unit, once [currency]; None where it is out of range."""
-    return shown(round_money(amount_of(basis, plan, factor, period_days), plan.currency))
-
-
-def accrual(plan: Plan, found: Payout, parts: Sequence[Part], period_days: int) -> Accrual:
-    """A person's accrual from the payout factor of the plan and the person's assignments in the period."""
-    basis = total(basis_of(part) for part in parts)
-
-    def amount(basis: Decimal, factor: Decimal | None) -> Decimal | None:
-        return None if factor is None else amount_of(basis, plan, factor, period_days)
-
-    lines = tuple(amount(basis, line.factor) for line in found.lines)
-    shares = tuple(amount(basis_of(part), found.factor) for part in parts)
-    unrounded = amount(basis, found.factor)
-    if found.factor is None or unrounded is None:
-        return Accrual(lines, shares, None, None, ())
-    rounded = round_money(unrounded, plan.currency)
-    steps = [step for part in parts for step in _part_steps(plan, found.factor, part, period_days)]
-    steps.append(_step("sum", unrounded, "of all assignments, unrounded"))
-    steps.append(_step("rounded", rounded, f"half-up to the minor unit of {plan.currency}, once"))
-    return Accrual(lines, shares, unrounded, shown(rounded), tuple(steps))
-
-
-def _part_steps(plan: Plan, factor: Decimal, part: Part, period_days: int) -> list[Step]:
-    """The steps from the payout factor to the unrounded amount of one assignment."""
-    value = multiply(factor, part.target_amount)
-    steps = [_step("target amount", value, f"{plain(factor)} × {plain(part.target_amount)} ({part.assignment})")]
-    factors = {"team factor": plan.factor, "individual factor": part.individual_factor, "share": part.share}
-    for name, times in factors.items():
-        value = multiply(value, times)
-        steps.append(_step(name, value, f"× {plain(times)}"))
-    prorated = amount_of(basis_of(part), plan, factor, period_days)
-    steps.append(_step("eligible days", prorated, f"× {part.eligible_days} / {period_days} days"))
-    return steps
+def _guaranteed(draft: Draft, terms: Terms, found: str, parts: Sequence[int]) -> str:
+    least = []
+    for k in parts:
+        at = f"part.{k + 1}"
+        amount = draft.own(f"{at}.guarantee", "Guarantee", ("guarantee", k), "for a whole period")
+        share = draft.own(f"{at}.share", "Part-time share", ("share", k))
+        days = draft.own(f"{at}.days", "Eligible days", ("eligible_days", k), "in the period")
+        least.append(draft.add(f"{at}.least", "Guarantee by days", "product", amount, share, days))
+    whole = draft.add("guarantee.sum", "Guarantee", "sum", *least)
+    least_paid = draft.add("guarantee", "Guarantee", "quotient", whole, str(terms.days), how="/ days of the period")
+    return draft.add("guaranteed", "At least the guarantee", "maximum", found, least_paid)

@@ -4,14 +4,27 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from shared.contracts.base import Citation
 from shared.http.paging import Page
 from shared.numbers import DecimalString
 
 from ..drivers.routes import DriverView, Kind
-from .rules import Step, shown
+from .definitions import shown
 
 Rounded = Annotated[DecimalString | None, AfterValidator(shown)]
 """At most 10 decimals, as every published number that is not payable money; null where it is out of range."""
+
+
+class StepView(BaseModel):
+    """One step of a calculation; docs/plans.md says what each operation does, so that anybody can compute it again."""
+
+    id: str
+    name: str
+    op: str
+    of: list[str] = Field(description="`@id` of an earlier step, or a literal.")
+    value: str | None = Field(description="Exact plain decimal text of any length; null where nothing is known.")
+    how: str = Field(description="For people.")
+    cites: list[Citation] = Field(default_factory=list, description="The versions an input comes from.")
 
 
 class LineView(BaseModel):
@@ -19,12 +32,16 @@ class LineView(BaseModel):
 
     component: str
     name: str
-    driver: DriverView | None = Field(description="Null where nothing has come for it.")
+    plan_version: int
+    driver: DriverView | None = Field(description="Null where nothing has come for it, or it is the person's own.")
     driver_kind: Kind
     driver_code: str
     driver_subject: str | None
+    driver_value: DecimalString | None
     weight: DecimalString
-    payout_factor: Rounded = Field(description="Share of the target amount, weight included [ratio].")
+    payout_factor: Rounded = Field(
+        description="Share of the target amount, weight included [ratio]; null for an amount."
+    )
     amount: Rounded = Field(description="Unrounded, before the plan's cap.")
     reason: str | None
     qualified: list[str] = Field(description="Guards that qualify the figure, in words.")
@@ -38,6 +55,9 @@ class PartView(BaseModel):
     target_amount: DecimalString = Field(description="For a whole period.")
     share: DecimalString
     individual_factor: DecimalString
+    family_factor: DecimalString
+    guarantee: DecimalString | None = Field(description="Paid at least, for a whole period.")
+    plan_version: int
     eligible_days: int
     period_days: int
     amount: Rounded = Field(description="Unrounded.")
@@ -81,7 +101,8 @@ class ComponentSteps(BaseModel):
     """The steps of one component."""
 
     component: str
-    steps: tuple[Step, ...]
+    plan_version: int
+    steps: list[StepView]
     links: dict[str, str] = Field(description="`driver`: the explanation of the score or reading behind it.")
 
 
@@ -90,8 +111,8 @@ class Explanation(BaseModel):
 
     accrual: AccrualView
     components: list[ComponentSteps]
-    plan: tuple[Step, ...] = Field(description="From the components to the plan's payout factor.")
-    person: tuple[Step, ...] = Field(description="From the payout factor to the amount.")
+    plan: list[StepView] = Field(description="From the components to the plan's payout factor.")
+    person: list[StepView] = Field(description="From the payout factor to the amount.")
     links: dict[str, str]
 
 

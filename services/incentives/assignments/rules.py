@@ -5,24 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from services.incentives.plans.rules import check_factor
+from services.incentives.plans.rules import amount_faults, check_factor
 from shared.contracts.incentives import Assignment, Plan
 from shared.errors import Conflict, Invalid
-from shared.money import minor_digits, round_money
-from shared.numbers import plain
+from shared.numbers import add, divide, multiply, plain
 from shared.periods import Period
 
 
 class UnknownPlan(Invalid):
     """There is no plan with that code."""
-
-
-class AmountNegative(Invalid):
-    """A target amount is below zero."""
-
-
-class AmountTooFine(Invalid):
-    """A target amount has more decimals than its currency."""
 
 
 class ShareOutOfRange(Invalid):
@@ -37,8 +28,25 @@ class AssignmentFixed(Invalid):
     """An assignment stays with its person and plan."""
 
 
+class IndividualFactorOutOfRange(Invalid):
+    """An individual factor lies outside the range of the policies."""
+
+
+class MeanFactorTooHigh(Conflict):
+    """The weighted mean of a plan's individual factors would exceed the calibration limit."""
+
+
 class PersonAssignedTwice(Conflict):
     """A person is assigned to one plan twice on the same days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Policies `lowest_individual_factor`, `highest_…`, and `highest_mean_factor` (None: no limit) [ratio]."""
+
+    lowest: Decimal
+    highest: Decimal
+    mean: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,11 @@ def check_assignment(assignment: Assignment, plan: Plan | None, largest_factor: 
     if plan is None:
         rule = f"There is no plan {assignment.plan}."
         raise UnknownPlan(rule, field="plan", remedy="Define the plan first, or correct the code.")
-    amount, payable = assignment.amount, round_money(assignment.amount, plan.currency)
-    if amount < 0:
-        raise AmountNegative(f"A target amount is 0 or more; this is {plain(amount)}.", field="amount")
-    if amount != payable:
-        rule = f"{plan.currency} has {minor_digits(plan.currency)} decimals; {plain(amount)} has more."
-        raise AmountTooFine(rule, field="amount", remedy=f"Round it to {plain(payable)}.")
+    amounts: dict[str, Decimal | None] = {"amount": assignment.amount}
+    for name, promised in (("guarantee", assignment.guarantee), ("draw", assignment.draw)):
+        amounts[f"{name}.amount"] = promised.amount if promised else None
+    for fault in amount_faults(plan.currency, amounts):
+        raise fault
     if not 0 < assignment.share <= 1:
         rule = f"A share lies above 0 and is at most 1; this is {plain(assignment.share)}."
         raise ShareOutOfRange(rule, field="share", remedy="Write 0.5 for half time.")
@@ -77,6 +84,25 @@ def check_assignment(assignment: Assignment, plan: Plan | None, largest_factor: 
     if assignment.ends is not None and assignment.ends < assignment.starts:
         rule = f"It ends on {assignment.ends} and starts on {assignment.starts}."
         raise EndsBeforeItStarts(rule, field="ends", remedy="Give a last day on or after the first.")
+
+
+def check_calibrated(assignment: Assignment, limits: Calibration, others: tuple[Decimal, Decimal]) -> None:
+    """Raises IndividualFactorOutOfRange, or MeanFactorTooHigh with the plan's other assignments.
+
+    Args:
+        others: sum of their target amounts, and of these times their individual factors [currency].
+    """
+    low, high, mean = limits.lowest, limits.highest, limits.mean
+    if not low <= assignment.factor <= high:
+        rule = f"An individual factor lies between {plain(low)} and {plain(high)}; this is {plain(assignment.factor)}."
+        raise IndividualFactorOutOfRange(rule, field="factor", remedy="Correct it, or change the policies.")
+    amounts = add(others[0], assignment.amount)
+    weighted = add(others[1], multiply(assignment.amount, assignment.factor))
+    if mean is not None and weighted > multiply(mean, amounts):
+        found = plain(divide(weighted, amounts).quantize(Decimal("0.0001")))
+        rule = f"The mean of the individual factors of {assignment.plan}, weighted by target amount, is at most "
+        rule += f"{plain(mean)}; it would be {found}."
+        raise MeanFactorTooHigh(rule, field="factor", remedy="Lower this factor, or others before.")
 
 
 def check_alone(new: Span, others: Iterable[Span]) -> None:

@@ -8,7 +8,7 @@ from shared.contracts.incentives import DriverChanged
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.numbers import plain
 
-from ..plans.rules import DriverKey
+from ..plans.rules import OWN, DriverKey
 
 Source = tuple[str, str, str, str]
 """Kind, code, subject and period of a score or reading."""
@@ -24,11 +24,13 @@ def record(uow: UnitOfWork, company: str, arrivals: Sequence[dict[str, Any]]) ->
             latest[key] = arrival
         moved[key] = min(moved.get(key, arrival["version"]), arrival["version"])
     uow.run(
-        "INSERT INTO arrived (company, kind, code, subject, period, period_kind, version, value, reason, qualified) "
+        "INSERT INTO arrived (company, kind, code, subject, period, period_kind, version, value, reason, qualified, "
+        "unit) "
         "SELECT :company, * FROM jsonb_to_recordset(:rows) AS came(kind text, code text, subject text, period text, "
-        "period_kind text, version int, value numeric, reason text, qualified jsonb) ORDER BY kind, code, subject, "
+        "period_kind text, version int, value numeric, reason text, qualified jsonb, unit text) "
+        "ORDER BY kind, code, subject, "
         "period ON CONFLICT (company, kind, code, subject, period) DO UPDATE SET version = excluded.version, "
-        "value = excluded.value, reason = excluded.reason, qualified = excluded.qualified "
+        "value = excluded.value, reason = excluded.reason, qualified = excluded.qualified, unit = excluded.unit "
         "WHERE arrived.version < excluded.version",
         company=company, rows=Jsonb(list(latest.values())),
     )  # fmt: skip
@@ -41,13 +43,26 @@ def settle(uow: UnitOfWork) -> None:
         # The lock comes before reading what plans want: a plan defined meanwhile has seen what came, or is seen here.
         change = uow.lock_company(company)
         sources: dict[Source, int] = moved.get(company, {})
-        marks = [*sources, *((key.kind, key.code, key.subject, "") for key in wanted.get(company, ()))]
+        marks = [*sources, *_anew(uow, company, wanted.get(company, ()))]
         fresh = _stale(uow, company, change, marks)
         if fresh:
             rows = [(company, *row, sources.get(tuple(row)[:4], row.source_version)) for row in fresh]
             uow.copy("driver", ("company", *fresh[0]._fields, "source_from"), rows)
         for row in fresh:
             uow.publish(as_event(row), company=company, key=f"{row.kind}/{row.code}")
+
+
+def _anew(uow: UnitOfWork, company: str, keys: Collection[DriverKey]) -> list[Source]:
+    """What has come for drivers that a plan just began to want; people's own readings are many."""
+    marks = [(key.kind, key.code, key.subject, "") for key in keys if key.subject != OWN]
+    for key in (key for key in keys if key.subject == OWN):
+        rows = uow.rows(
+            "SELECT DISTINCT subject FROM arrived WHERE company = :company AND kind = :kind AND code = :code "
+            "AND subject LIKE 'person:%'",
+            company=company, kind=key.kind, code=key.code,
+        )  # fmt: skip
+        marks += [(key.kind, key.code, row.subject, "") for row in rows]
+    return marks
 
 
 def _stale(uow: UnitOfWork, company: str, change: int, marks: Collection[Source]) -> Sequence[Any]:
@@ -64,8 +79,9 @@ def _stale(uow: UnitOfWork, company: str, change: int, marks: Collection[Source]
         "AND (a.kind, a.code, a.subject) = (mark.kind, mark.code, mark.subject) "
         "LEFT JOIN LATERAL (SELECT version, value, reason FROM driver d WHERE (d.company, d.kind, d.code, d.subject, "
         " d.period) = (:company, a.kind, a.code, a.subject, a.period) ORDER BY version DESC LIMIT 1) d ON true "
-        "WHERE EXISTS (SELECT 1 FROM plan_driver p WHERE (p.company, p.kind, p.code, p.subject, p.period_kind) = "
-        " (:company, a.kind, a.code, a.subject, a.period_kind)) "
+        "WHERE EXISTS (SELECT 1 FROM plan_driver p WHERE (p.company, p.kind, p.code, p.period_kind) = "
+        " (:company, a.kind, a.code, a.period_kind) "
+        " AND p.subject IN (a.subject, CASE WHEN a.subject LIKE 'person:%' THEN 'self' END)) "
         "AND (d.version IS NULL OR (d.value, d.reason) IS DISTINCT FROM (a.value, a.reason)) "
         "ORDER BY a.kind, a.code, a.subject, a.period",
         company=company, change=change, kinds=kinds, codes=codes, subjects=subjects, periods=periods,
@@ -85,7 +101,7 @@ def as_event(row: Any) -> DriverChanged:
 def latest_drivers(uow: UnitOfWork, company: str, keys: Collection[DriverKey], period: str) -> dict[DriverKey, Any]:
     """The latest version of each driver in a period, with the guards that qualify it now; one statement."""
     rows = uow.rows(
-        "SELECT d.*, a.qualified FROM unnest(CAST(:kinds AS text[]), CAST(:codes AS text[]), "
+        "SELECT d.*, a.qualified, a.unit FROM unnest(CAST(:kinds AS text[]), CAST(:codes AS text[]), "
         "CAST(:subjects AS text[])) AS wanted(kind, code, subject) JOIN arrived a USING (kind, code, subject) "
         "JOIN LATERAL (SELECT * FROM driver d WHERE (d.company, d.kind, d.code, d.subject, d.period) = "
         " (a.company, a.kind, a.code, a.subject, a.period) ORDER BY version DESC LIMIT 1) d ON true "

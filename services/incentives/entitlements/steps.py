@@ -21,8 +21,8 @@ from shared.numbers import ROUNDING, divide, multiply, plain, subtract, total
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _CURRENCY_WITH = {0: "JPY", 2: "CNY", 3: "KWD", 4: "CLF"}  # by digits: a step names digits, a split takes a currency
-Given = tuple[Decimal, Citation | None]
-"""A value of a person's own, and where it comes from."""
+Given = tuple[Decimal, Citation | None, str]
+"""A value of a person's own, where it comes from, and words, where they differ from person to person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +96,13 @@ class Draft:
 
 
 class Program:
-    """A calculation for all people of one shape. `missing` says why it is incomplete.
+    """A calculation for all people of one shape. `missing` says why it is incomplete, or, not `payable`, has no result.
 
     Not for several threads: a run leaves its values in place.
     """
 
-    def __init__(self, steps: Sequence[Step], missing: Sequence[str] = (), shape: Any = None) -> None:
-        self.missing, self.shape = tuple(missing), shape
+    def __init__(self, steps: Sequence[Step], missing: Sequence[str] = (), *, payable: bool = True) -> None:
+        self.missing, self.payable = tuple(missing), payable
         self.values: dict[str, Any] = {arg: _literal(arg) for step in steps for arg in step.of if arg[0] != "@"}
         self.steps = tuple(self._shared(step) for step in steps)
         own = [step for step in self.steps if step.own]
@@ -117,7 +117,7 @@ class Program:
         values.update(zip(self._givens, givens, strict=True))
         for reference, operation, of in self._rest:
             values[reference] = operation(*[values[arg] for arg in of])
-        result: Decimal | None = values.get(self.result)
+        result: Decimal | None = values[self.result] if self.payable else None
         return result
 
     def of(self, id: str) -> Decimal | None:
@@ -127,7 +127,7 @@ class Program:
 
     def expand(self, givens: Sequence[Given]) -> list[Step]:
         """Every step with its value and words, for one person."""
-        self.run([value for value, _ in givens])
+        self.run([given[0] for given in givens])
         own = iter(givens)
         return [self._whole(step, next(own) if step.own and step.op == "given" else None) for step in self.steps]
 
@@ -140,8 +140,9 @@ class Program:
 
     def _whole(self, step: Step, given: Given | None) -> Step:
         if given:
-            value, cite = given
-            return replace(step, of=(plain(value),), value=value, cites=(cite,) if cite else ())
+            value, cite, how = given
+            cites = (cite,) if cite else ()
+            return replace(step, of=(plain(value),), value=value, how=how or step.how, cites=cites)
         return _worded(step, self.values[f"@{step.id}"], self.values) if step.own else step
 
 

@@ -1,40 +1,58 @@
 """Plans in the database: what they hang on, and which version judges a day."""
 
 from collections.abc import Collection, Sequence
+from datetime import date
 
 from shared.configuration import Recorded, all_in_force, history, in_force
-from shared.contracts.incentives import Plan
+from shared.contracts.base import Configuration
+from shared.contracts.incentives import Award, Plan, Pool
 from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Period
 from shared.service import Received
 
 from ..assignments.rules import last_day
+from ..entitlements.touched import hang, touch
 from ..policies import policy
-from .rules import DriverKey, check_fixed, check_plan
+from .rules import CodeTaken, DriverKey, Limits, check_fixed, check_plan, drivers_of
 
 
 def check(uow: UnitOfWork, company: str, code: str, new: Plan, _before: Plan | None) -> None:
     """Raises the rule that a new version of a plan breaks."""
-    check_plan(new, policy(uow, company, "largest_factor", new.effective_from))
+    check_plan(new, limits(uow, company, new.effective_from))
+    check_code(uow, company, Plan, code)
     assigned = "SELECT EXISTS (SELECT 1 FROM assignment WHERE company = :company AND plan = :code)"
     if uow.value(assigned, company=company, code=code):
         recorded = [version.content for version in history(uow, Plan, company, code)]
         check_fixed(new, [(plan.currency, plan.period) for plan in recorded])
 
 
+def limits(uow: UnitOfWork, company: str, day: date) -> Limits:
+    """The policies that a plan must keep on a day."""
+    wanted = policy(uow, company, "core_required", day) == "yes"
+    return Limits(
+        policy(uow, company, "largest_factor", day), policy(uow, company, "core_share", day) if wanted else None
+    )
+
+
+def check_code(uow: UnitOfWork, company: str, kind: type[Configuration], code: str) -> None:
+    """Raises CodeTaken where something else that pays has the code."""
+    kinds = [other.KIND for other in (Plan, Pool, Award) if other is not kind]
+    taken = uow.value(
+        "SELECT min(kind) FROM configuration WHERE company = :company AND code = :code AND kind = ANY(:kinds)",
+        company=company, code=code, kinds=kinds,
+    )  # fmt: skip
+    if taken:
+        rule = f"{code} stands among the {taken}, and amounts are kept by the code they come from."
+        raise CodeTaken(rule, field="code", remedy="Choose another code.")
+
+
 def note_drivers(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """Remembers what a plan hangs on, and has what has already come taken up."""
     for received in events:
         plan: Plan = received.event.content
-        keys = {DriverKey.of(component.driver) for component in plan.components}
-        for key in sorted(keys):
-            uow.run(
-                "INSERT INTO plan_driver (company, kind, code, subject, period_kind, plan) "
-                "VALUES (:company, :kind, :code, :subject, :period_kind, :plan) ON CONFLICT DO NOTHING",
-                company=received.company, kind=key.kind, code=key.code, subject=key.subject, period_kind=plan.period,
-                plan=received.event.code,
-            )  # fmt: skip
-        uow.state.setdefault("wanted", {}).setdefault(received.company, set()).update(keys)
+        keys = {DriverKey.of(driver) for driver in drivers_of(plan)}
+        hang(uow, received.company, received.event.code, plan.period, keys)
+        touch(uow, received.company, received.event.code)
 
 
 def plans_paying(
