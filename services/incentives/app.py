@@ -2,19 +2,28 @@
 
 from shared.closing import closing_router
 from shared.configuration import configuration_router
-from shared.contracts.incentives import Assignment, IncentivesPolicy, Plan
+from shared.contracts.incentives import Assignment, Award, IncentivesPolicy, Override, Plan, Pool
 from shared.policy import policy_router
 from shared.service import Service
 
 from .accruals.routes import router as accruals
 from .assignments import routes as assignments
 from .assignments.store import note_assignments
+from .awards.routes import note_awards
+from .awards.routes import router as awards
 from .consumer import HANDLERS
 from .drivers.routes import router as drivers
 from .drivers.store import settle
+from .entitlements.routes import router as entitlements
+from .entitlements.touched import touch_all
+from .overrides.routes import note_overrides
+from .overrides.routes import router as overrides
 from .periods.handlers import on_tick
+from .plans.routes import router as validations
 from .plans.store import check, note_drivers
 from .policies import POLICIES
+from .pools.routes import note_pools
+from .pools.routes import router as pools
 from .tables import metadata
 
 
@@ -27,13 +36,33 @@ def service() -> Service:
         metadata=metadata,
         topics={"incentives.configuration": False, "incentives.drivers": True},
         derived=("incentives.drivers",),
-        inputs=("goals.configuration", "goals.outcomes", "metrics.readings"),
+        inputs=("goals.configuration", "goals.outcomes", "metrics.readings", "metrics.configuration"),
         handlers=HANDLERS,
-        commands={Plan: note_drivers, Assignment: note_assignments},
+        commands={
+            Plan: note_drivers,
+            Assignment: note_assignments,
+            Override: note_overrides,
+            Pool: note_pools,
+            Award: note_awards,
+            IncentivesPolicy: touch_all,
+        },
         settle=settle,
         tick_inputs=("metrics.readings", "goals.outcomes"),
         close_inputs=("goals.configuration",),
         on_tick=on_tick,
-        routers=(plans, assignments.router, assignments.single, drivers, accruals, policies, closing_router()),
+        routers=(
+            plans,
+            validations,
+            assignments.router,
+            assignments.single,
+            drivers,
+            accruals,
+            entitlements,
+            overrides,
+            pools,
+            awards,
+            policies,
+            closing_router(),
+        ),
         policies=POLICIES,
     )

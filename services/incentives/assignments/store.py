@@ -14,10 +14,21 @@ from shared.contracts.incentives import Assignment, Plan
 from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.errors import DomainError
 from shared.http.problems import words_of
+from shared.numbers import add, multiply
 from shared.service import Received
 
-from ..policies import policy
-from .rules import Span, check_alone, check_assignment, check_same, span_of, with_span
+from ..entitlements.touched import touch
+from ..policies import NO_MEAN, policy
+from .rules import (
+    Calibration,
+    Span,
+    check_alone,
+    check_assignment,
+    check_calibrated,
+    check_same,
+    span_of,
+    with_span,
+)
 from .schemas import AssignmentItem, AssignmentResult, Refusal
 
 
@@ -29,14 +40,20 @@ class Known:
     largest_factor: Decimal
     by_person: dict[str, list[Span]]
     by_code: dict[str, list[Span]]
+    limits: Calibration
+    factors: dict[str, tuple[Decimal, Decimal]]
 
     def accept(self, code: str, content: Assignment) -> None:
         """Judges one, and counts it as recorded for the others that follow. Raises the rule it breaks."""
         check_assignment(content, self.plans.get(content.plan), self.largest_factor)
+        sums = self.factors.get(content.plan, (Decimal(0), Decimal(0)))
+        check_calibrated(content, self.limits, sums)
         check_same(content, self.by_code[code], code)
         span = span_of(code, content, self.by_code[code])
         check_alone(span, self.by_person[content.person])
         self.by_person[content.person] = with_span(self.by_person[content.person], span)
+        weighted = multiply(content.amount, content.factor)
+        self.factors[content.plan] = add(sums[0], content.amount), add(sums[1], weighted)
 
 
 def check(uow: UnitOfWork, company: str, code: str, new: Assignment, _before: Assignment | None) -> None:
@@ -57,12 +74,42 @@ def known(uow: UnitOfWork, company: str, contents: dict[str, Assignment]) -> Kno
     ):  # fmt: skip
         by_person[row.person].append(Span(**row._mapping))
         by_code[row.code].append(Span(**row._mapping))
-    return Known(plans, policy(uow, company, "largest_factor", date.max), by_person, by_code)
+    largest, limits = policy(uow, company, "largest_factor", date.max), calibration(uow, company)
+    factors = _factors(uow, company, contents) if limits.mean is not None else {}
+    return Known(plans, largest, by_person, by_code, limits, factors)
+
+
+def calibration(uow: UnitOfWork, company: str) -> Calibration:
+    """The latest limits of individual factors."""
+    low, high, mean = (
+        policy(uow, company, code, date.max)
+        for code in ("lowest_individual_factor", "highest_individual_factor", "highest_mean_factor")
+    )
+    return Calibration(low, high, None if mean == NO_MEAN else mean)
+
+
+def _factors(uow: UnitOfWork, company: str, contents: dict[str, Assignment]) -> dict[str, tuple[Decimal, Decimal]]:
+    """By plan, the target amounts and these times the individual factors of what is not in the call."""
+    rows = uow.rows(
+        "SELECT plan, sum(amount) AS amounts, sum(amount * factor) AS weighted FROM assignment "
+        "WHERE company = :company AND plan = ANY(:plans) AND until IS NULL AND code <> ALL(:codes) GROUP BY plan",
+        company=company, plans=sorted({content.plan for content in contents.values()}), codes=sorted(contents),
+    )  # fmt: skip
+    return {row.plan: (row.amounts, row.weighted) for row in rows}
 
 
 def note_assignments(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """Keeps the table in step with the settings just recorded."""
     index(uow, events[0].company, [received.event.code for received in events])
+    _touch(uow, events[0].company, [received.event.content for received in events])
+
+
+def _touch(uow: UnitOfWork, company: str, contents: Sequence[Assignment]) -> None:
+    by_plan: dict[str, set[str]] = defaultdict(set)
+    for content in contents:
+        by_plan[content.plan].add(f"person:{content.person}")
+    for plan in sorted(by_plan):
+        touch(uow, company, plan, by_plan[plan])
 
 
 def index(uow: UnitOfWork, company: str, codes: Sequence[str]) -> None:
@@ -70,10 +117,13 @@ def index(uow: UnitOfWork, company: str, codes: Sequence[str]) -> None:
     uow.run("DELETE FROM assignment WHERE company = :company AND code = ANY(:codes)", company=company, codes=codes)
     uow.run(
         "INSERT INTO assignment (company, code, effective_from, until, version, person, plan, amount, starts, ends, "
-        "share, factor) SELECT company, code, effective_from, lead(effective_from) OVER (PARTITION BY code ORDER BY "
+        "share, factor, job_family, guarantee, guarantee_until) "
+        "SELECT company, code, effective_from, lead(effective_from) OVER (PARTITION BY code ORDER BY "
         "effective_from), version, content->>'person', content->>'plan', CAST(content->>'amount' AS numeric), "
         "CAST(content->>'starts' AS date), CAST(content->>'ends' AS date), CAST(content->>'share' AS numeric), "
-        "CAST(content->>'factor' AS numeric) FROM (SELECT DISTINCT ON (code, effective_from) * FROM configuration "
+        "CAST(content->>'factor' AS numeric), content->>'job_family', "
+        "CAST(content->'guarantee'->>'amount' AS numeric), CAST(content->'guarantee'->>'until' AS date) "
+        "FROM (SELECT DISTINCT ON (code, effective_from) * FROM configuration "
         "WHERE company = :company AND kind = 'assignments' AND code = ANY(:codes) "
         "ORDER BY code, effective_from, version DESC) AS valid",
         company=company, codes=codes,
@@ -130,6 +180,7 @@ def _keep(uow: UnitOfWork, company: str, fresh: Sequence[Defined]) -> None:
     for one in fresh:
         uow.publish_raw(Assignment, one.model_dump_json(), company=company, key=f"{Assignment.KIND}/{one.code}")
     index(uow, company, [one.code for one in fresh])
+    _touch(uow, company, [one.content for one in fresh])
 
 
 def find(
