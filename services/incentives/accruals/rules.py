@@ -127,8 +127,8 @@ class _Lines:
 
     def time(self, k: int) -> tuple[str, str]:
         own, at = self.draft.own, f"part.{k + 1}"
-        days = own(f"{at}.days", "Eligible days", ("eligible_days", k), "in the period")
-        return own(f"{at}.share", "Part-time share", ("share", k)), days
+        share = own(f"{at}.share", "Part-time share", ("share", k))
+        return share, own(f"{at}.days", "Eligible days", ("eligible_days", k), "in the period")
 
     def amount(self, component: Component, line: str, parts: Sequence[int]) -> str:
         """An amount × the days it counts for: those of the plan's version, or what the person was there for."""
