@@ -55,7 +55,7 @@ def verify(
     settings = settings_with(data_directory=data_directory, database_url=database_url)
     with _live(settings) as here, ExitStack() as stack:
         _show(here)
-        _check_chains(here)
+        check_chains(here)
         if against:
             _compare(here, stack.enter_context(_other(settings, against, prefix)))
 
@@ -142,7 +142,7 @@ def _show(runtimes: Runtimes) -> None:
     console.print(table)
 
 
-def _check_chains(runtimes: Runtimes) -> None:
+def check_chains(runtimes: Runtimes) -> None:
     """Raises `ChainBroken`, after naming every broken link."""
     broken = []
     for name in CHANGES_PASS:
@@ -152,7 +152,7 @@ def _check_chains(runtimes: Runtimes) -> None:
         console.print(link, markup=False)
     if broken:
         raise ChainBroken(
-            f"{len(broken)} faults in the certificates of closed periods.",
+            f"{len(broken)} fault{'s' if len(broken) > 1 else ''} in the certificates of closed periods.",
             remedy="Somebody changed them in the database: compare with a backup, or with the log's copies elsewhere.",
         )
 

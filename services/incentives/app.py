@@ -48,7 +48,7 @@ def service() -> Service:
         },
         settle=settle,
         tick_inputs=("metrics.readings", "goals.outcomes"),
-        close_inputs=("goals.configuration",),
+        close_inputs=("goals.configuration", "metrics.configuration"),
         on_tick=on_tick,
         routers=(
             plans,

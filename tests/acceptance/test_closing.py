@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from services import cli_close
 from services.client import ApiProblem
 from tests.acceptance.conftest import Loop
 
@@ -161,6 +162,13 @@ def test_certificates_are_for_finance_and_auditors(january: Loop) -> None:
     with pytest.raises(ApiProblem) as caught:
         january.get("goals/periods/2024-12/certificate")
     assert (caught.value.status, caught.value.type) == (404, "not-closed")
+
+
+def test_the_command_follows_a_close_through_all_services(january: Loop) -> None:
+    lines: list[str] = []
+    found = cli_close.close(january.client, "2025-01", None, lines.append)
+    assert found["state"] == "closed" and [line.split()[0] for line in lines][:2] == ["metrics", "goals"]
+    assert {line.split()[0] for line in lines} == set(SERVICES)
 
 
 # --- a date in a closed period ---

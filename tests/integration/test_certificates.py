@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import ProgrammingError
 
+from services.cli_verify import ChainBroken, check_chains
 from shared.closing import broken_links, close
 from shared.contracts.base import Closing, Tick
 from shared.database.unit_of_work import unit_of_work
@@ -69,6 +70,14 @@ def test_whatever_is_done_to_a_row_is_named(goals: Runtime, tamper: Tamper, how:
     said = found(goals)
     assert len(said) == len(sentences), said
     assert all(sentence in line for sentence, line in zip(sentences, said, strict=True)), said
+
+
+def test_the_command_that_verifies_ends_with_an_error(goals: Runtime, runtimes: Any, tamper: Tamper) -> None:
+    others = runtimes("metrics", "reviews", "incentives")
+    check_chains({**others, "goals": goals})
+    tamper(EDITS["edited"][0])
+    with pytest.raises(ChainBroken, match="1 fault in"):
+        check_chains({**others, "goals": goals})
 
 
 @pytest.mark.parametrize("sql", ["UPDATE certificate SET change = 1", "DELETE FROM certificate"])

@@ -9,6 +9,7 @@ from shared.contracts.incentives import Plan
 from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Period
 
+from ..entitlements.store import freeze
 from ..state import STATE
 
 OnTick = Callable[[UnitOfWork, str, Tick], None]
@@ -16,8 +17,8 @@ OnClose = Callable[[UnitOfWork, str, Period], None]
 
 AT_EACH_TICK: Sequence[OnTick] = ()
 """What else happens at every tick, such as noting how far time has come."""
-ON_CLOSE: Sequence[OnClose] = ()
-"""What is stored of a period when it closes, before the certificate is written: entitlements are frozen here."""
+ON_CLOSE: Sequence[OnClose] = (freeze,)
+"""What is stored of a period when it closes, before the certificate is written."""
 
 
 def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
