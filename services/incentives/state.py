@@ -12,6 +12,11 @@ STATE = {
     "assignment": """
         SELECT company, '' AS period, code || ' ' || effective_from AS key, jsonb_build_array(until, version, person,
         plan, trim_scale(amount), starts, ends, trim_scale(share), trim_scale(factor)) AS value FROM assignment""",
+    "entitlement": """
+        SELECT company, period, plan || ' ' || payee AS key,
+        jsonb_build_array(currency, trim_scale(min(amount) FILTER (WHERE version = 1)),
+        trim_scale(min(amount) FILTER (WHERE latest))) AS value
+        FROM entitlement GROUP BY company, period, plan, payee, currency""",
     "driver of a plan": """
         SELECT company, '' AS period, plan || ' ' || kind || ' ' || code || ' ' || subject || ' ' || period_kind AS key,
         'null'::jsonb AS value FROM plan_driver""",
