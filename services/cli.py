@@ -24,6 +24,7 @@ PARTS = (
     "services.cli_topics",
     "services.cli_simulate",
     "services.cli_verify",
+    "services.cli_payout",
     "services.cli_close",
     "services.demo",
 )

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from services.cli_operate import administrator
 from services.cli_options import DatabaseUrl, Directory, console, settings_with
+from services.incentives.ledger.checks import findings
 from services.rebuild import behind, copy_secrets, rebuild, refuse_unless_empty
 from services.runtime import SERVICES, build_runtimes, database_urls, migrate
 from shared.closing import broken_links
@@ -28,6 +29,10 @@ Runtimes = Mapping[str, Runtime]
 Prefix = Annotated[str, typer.Option(help="What the names of the other databases begin with.")]
 CHANGES_PASS = ("metrics", "goals", "incentives", "reviews")
 ONE_MACHINE = {f"{name}_database_url": None for name in SERVICES} | {"kafka_bootstrap": None}
+
+
+class LedgerBroken(BrokenEnvironment):
+    """Postings, balances, runs and entitlements do not say the same."""
 
 
 class StatesDiffer(BrokenEnvironment):
@@ -56,6 +61,7 @@ def verify(
     with _live(settings) as here, ExitStack() as stack:
         _show(here)
         check_chains(here)
+        _check_ledger(here)
         if against:
             _compare(here, stack.enter_context(_other(settings, against, prefix)))
 
@@ -155,6 +161,17 @@ def check_chains(runtimes: Runtimes) -> None:
             f"{len(broken)} fault{'s' if len(broken) > 1 else ''} in the certificates of closed periods.",
             remedy="Somebody changed them in the database: compare with a backup, or with the log's copies elsewhere.",
         )
+
+
+def _check_ledger(runtimes: Runtimes) -> None:
+    """Raises `LedgerBroken`, after naming what contradicts what."""
+    with runtimes["incentives"].engine.connect() as connection:
+        found = list(findings(connection))
+    for sentence in found:
+        console.print(sentence, markup=False)
+    if found:
+        raise LedgerBroken("The ledger is not sound.", remedy="Restore it, or rebuild it from what was accepted.")
+    console.print("The ledger is sound.")
 
 
 def _compare(here: Runtimes, there: Runtimes) -> None:

@@ -18,6 +18,10 @@ from .entitlements.routes import router as entitlements
 from .entitlements.touched import touch_all
 from .overrides.routes import note_overrides
 from .overrides.routes import router as overrides
+from .payouts.exports import router as exports
+from .payouts.handlers import ACCEPTED
+from .payouts.routes import router as payouts
+from .payouts.settings import settings_router
 from .periods.handlers import on_tick
 from .plans.routes import router as validations
 from .plans.store import check, note_drivers
@@ -34,10 +38,22 @@ def service() -> Service:
     return Service(
         name="incentives",
         metadata=metadata,
-        topics={"incentives.configuration": False, "incentives.drivers": True},
-        derived=("incentives.drivers",),
-        inputs=("goals.configuration", "goals.outcomes", "metrics.readings", "metrics.configuration"),
+        topics={
+            "incentives.configuration": False,
+            "incentives.drivers": True,
+            "incentives.payouts": False,
+            "incentives.steps": True,
+        },
+        derived=("incentives.drivers", "incentives.steps"),
+        inputs=(
+            "goals.configuration",
+            "goals.outcomes",
+            "metrics.readings",
+            "metrics.configuration",
+            "incentives.steps",
+        ),
         handlers=HANDLERS,
+        accepted=ACCEPTED,
         commands={
             Plan: note_drivers,
             Assignment: note_assignments,
@@ -63,6 +79,9 @@ def service() -> Service:
             awards,
             policies,
             closing_router(),
+            payouts,
+            exports,
+            settings_router(),
         ),
         policies=POLICIES,
     )

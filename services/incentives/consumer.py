@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from shared.contracts.base import Contract
 from shared.contracts.goals import Company, Person, ScoreChanged, Unit
 from shared.contracts.metrics import Rate, ReadingChanged
+from shared.contracts.payouts import RunStep
 from shared.database.unit_of_work import UnitOfWork
 from shared.service import Handler, Received
 
 from .drivers.handlers import arrived
 from .entitlements.touched import touch_all
+from .payouts.steps import take_steps
 
 
 def copied(_uow: UnitOfWork, _events: Sequence[Received]) -> None:
@@ -22,5 +24,6 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     Person: copied,
     ScoreChanged: arrived,
     ReadingChanged: arrived,
+    RunStep: take_steps,
     Rate: touch_all,
 }

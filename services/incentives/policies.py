@@ -8,6 +8,8 @@ from shared.contracts.incentives import IncentivesPolicy
 from shared.database.unit_of_work import UnitOfWork
 from shared.policy import PolicyDefinition, decimal_between, one_of, policy_in_force
 
+from .ledger.rules import read_mapping
+
 NO_MEAN = Decimal(1000)  # the default of highest_mean_factor, which no mean exceeds: spares adding them up
 
 POLICIES = (
@@ -90,6 +92,23 @@ POLICIES = (
         default="10",
         source="mechanism M6 names factors of 2 to 3",
         read=decimal_between("1", "1000"),
+    ),
+    PolicyDefinition(
+        code="without_account",
+        meaning="Whether what a payee without a payment account is due is held, or paid by whoever knows the account.",
+        unit="choice",
+        default="hold",
+        source="architecture, Money",
+        read=one_of("hold", "pay"),
+    ),
+    PolicyDefinition(
+        code="journal_accounts",
+        meaning="The account of the general ledger that stands for each kind of account here, as JSON.",
+        unit="accounts",
+        default='{"expense": "6601", "payable": "2211", "held": "2212", "carried": "2213", "paid": "1002", '
+        '"draw": "1221", "grant": "6602", "clawback": "6603"}',
+        source="architecture, Money",
+        read=read_mapping,
     ),
 )
 

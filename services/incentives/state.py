@@ -1,5 +1,7 @@
 """What the numbers of incentives are, for `shared.state`. Accruals are derived from them when they are read."""
 
+from .ledger.state import LEDGER
+
 STATE = {
     "driver": """
         SELECT company, period, kind || ' ' || code || ' ' || subject AS key,
@@ -20,4 +22,5 @@ STATE = {
     "driver of a plan": """
         SELECT company, '' AS period, plan || ' ' || kind || ' ' || code || ' ' || subject || ' ' || period_kind AS key,
         'null'::jsonb AS value FROM plan_driver""",
+    **LEDGER,
 }

@@ -7,6 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from shared.contracts.base import Citation, Code, Configuration, Contract, PeriodLabel, Policy, Subject
+from shared.contracts.payouts import EVENTS as PAYOUTS
+from shared.contracts.payouts import (  # noqa: F401  parts of those events, for the catalogue
+    FailedLine,
+    LinePart,
+    MergedBalance,
+    PayoutLine,
+    Posting,
+)
 from shared.numbers import DecimalString
 
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Sales East"])]
@@ -234,4 +242,6 @@ class DriverChanged(Contract):
     inputs: list[Citation] = Field(default_factory=list)
 
 
-EVENTS: tuple[type[Contract], ...] = (Plan, Assignment, Override, Pool, Award, IncentivesPolicy, DriverChanged)
+EVENTS: tuple[type[Contract], ...] = (
+    Plan, Assignment, Override, Pool, Award, IncentivesPolicy, DriverChanged, *PAYOUTS,
+)  # fmt: skip

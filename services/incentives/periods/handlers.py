@@ -10,12 +10,13 @@ from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Period
 
 from ..entitlements.store import freeze
+from ..payouts.store import time_has_come
 from ..state import STATE
 
 OnTick = Callable[[UnitOfWork, str, Tick], None]
 OnClose = Callable[[UnitOfWork, str, Period], None]
 
-AT_EACH_TICK: Sequence[OnTick] = ()
+AT_EACH_TICK: Sequence[OnTick] = (time_has_come,)
 """What else happens at every tick, such as noting how far time has come."""
 ON_CLOSE: Sequence[OnClose] = (freeze,)
 """What is stored of a period when it closes, before the certificate is written."""

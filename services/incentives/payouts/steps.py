@@ -1,0 +1,111 @@
+"""The long work on a run: calculating and posting, one step a transaction.
+
+Each step orders the next on the service's own log. So a worker that dies leaves nothing half done: its successor takes
+the same step again, and progress can be read between steps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from shared.contracts.payouts import PayoutLine, PayoutReleased, Posting, RunStep
+from shared.database.unit_of_work import UnitOfWork
+from shared.periods import parse_period
+from shared.service import Received
+
+from ..accruals.store import calendar_of
+from ..entitlements.store import restate
+from ..ledger import store as ledger
+from . import store
+from .calculation import CHUNK, calculate, content_hash, outdated
+
+IN_EVENT = 500  # lines in one event: some 300 kB, below what brokers take by default
+WORKING = ("calculating", "releasing")
+
+
+def order(uow: UnitOfWork, company: str, run: Any, phase: Any, after: int = 0, attempt: int | None = None) -> None:
+    """Has the next step of a run done."""
+    step = RunStep(run=run.code, attempt=run.attempt if attempt is None else attempt, phase=phase, after=after)
+    uow.publish(step, company=company, key=run.code)
+
+
+def take_steps(uow: UnitOfWork, events: Sequence[Received]) -> None:
+    """Does the steps that are due; those of an earlier calculation are void."""
+    for received in events:
+        step: RunStep = received.event
+        run = store.get(uow, received.company, step.run, lock=True)
+        if run.attempt == step.attempt and run.status in WORKING:
+            _PHASES[step.phase](uow, received.company, run, step)
+
+
+def _restate(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
+    restate(uow, company, parse_period(calendar_of(uow, company), run.period))
+    store.progress(uow, run, "calculating")
+    order(uow, company, run, "calculating")
+
+
+def _calculate(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
+    uow.run("DELETE FROM payout_line WHERE company = :company AND run = :run", company=company, run=run.code)
+    lines = calculate(uow, company, run, calendar_of(uow, company))
+    total = uow.value(
+        "SELECT coalesce(sum(amount), 0) FROM payout_line WHERE company = :company AND run = :run "
+        "AND account = 'payable'", company=company, run=run.code,
+    )  # fmt: skip
+    store.progress(uow, run, None, lines, lines=lines, total=total)
+    store.move(uow, run, "calculated", "calculated", uow.actor, hash=content_hash(uow, company, run), problem=None)
+
+
+def _check(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
+    problem = None
+    if payee := outdated(uow, company, run):
+        problem = f"The accounts of {payee} have changed since it was calculated: calculate it again."
+    elif content_hash(uow, company, run) != run.hash:
+        problem = "Its lines are not those that were approved: calculate it again."
+    if problem:
+        store.progress(uow, run, None)
+        store.move(uow, run, "calculated", "not released", uow.actor, problem, problem=problem, approved_by=None)
+    else:
+        store.progress(uow, run, "posting")
+        order(uow, company, run, "posting")
+
+
+def _post(uow: UnitOfWork, company: str, run: Any, step: RunStep) -> None:
+    last = min(step.after + CHUNK, run.lines)
+    ledger.post(uow, company, run.code, step.after + 1, last, run.released_on)
+    store.release_lines(uow, company, run.code, step.after + 1, last)
+    for event in _released(uow, company, run, step.after, last):
+        uow.publish(event, company=company, key=run.code)
+    if last < run.lines:
+        store.progress(uow, run, "posting", last)
+        order(uow, company, run, "posting", last)
+    else:
+        released(uow, company, run)
+
+
+def released(uow: UnitOfWork, company: str, run: Any) -> None:
+    """The last line of a run is posted. A run that pays nobody is settled at once."""
+    store.progress(uow, run, None, run.lines)
+    after = "released" if store.unanswered(uow, company, run.code) else "settled"
+    store.move(uow, run, after, "released", run.released_by)
+
+
+def _released(uow: UnitOfWork, company: str, run: Any, after: int, last: int) -> list[PayoutReleased]:
+    rows = store.lines(uow, company, run.code, after=after, last=last, limit=CHUNK)
+    entries = groupby(store.postings_of(uow, company, run.code, after, last), key=lambda row: row.line)
+    posted = {line: [Posting.model_validate(_only(Posting, row)) for row in found] for line, found in entries}
+    lines = [PayoutLine.model_validate(_only(PayoutLine, row) | {"postings": posted.get(row.line, [])}) for row in rows]
+    chunks = [lines[i : i + IN_EVENT] for i in range(0, len(lines), IN_EVENT)]
+    return [
+        PayoutReleased(run=run.code, by=run.released_by, day=run.released_on, hash=run.hash,
+                       last=chunk[-1].line == run.lines, lines=chunk)
+        for chunk in chunks
+    ]  # fmt: skip
+
+
+def _only(model: Any, row: Any) -> dict[str, Any]:
+    return {name: value for name, value in row._mapping.items() if name in model.model_fields}
+
+
+_PHASES: Mapping[str, Callable[[UnitOfWork, str, Any, RunStep], None]] = {
+    "restating": _restate, "calculating": _calculate, "checking": _check, "posting": _post,
+}  # fmt: skip
