@@ -128,7 +128,7 @@ def define(
     if same_day and same_day.content == content:
         return same_day, False
     refuse_unexplained(content)
-    if newest and not (same_day and _says(same_day.content) == _says(content)):
+    if kind.JUDGES and newest and not (same_day and _says(same_day.content) == _says(content)):
         refuse_closed_day(closed_until(uow, company), content)
     if check:
         check(uow, company, code, content, same_day.content if same_day else None)

@@ -48,6 +48,8 @@ class Configuration(Contract):
 
     KIND: ClassVar[str]
     OWNER: ClassVar[str]
+    JUDGES: ClassVar[bool] = True
+    """Whether figures of a day hang on the version in force on it: if so, a closed day is not changed but corrected."""
 
     effective_from: date = Field(
         default=ALWAYS,

@@ -21,7 +21,7 @@ Kind = Literal["day", "week", "month", "quarter", "half_year", "year"]
 class Source(Configuration):
     """A system that pushes events. CloudEvents name it in `source`."""
 
-    KIND, OWNER = "sources", "metrics"
+    KIND, OWNER, JUDGES = "sources", "metrics", False
     name: Name
     uri: str = Field(
         min_length=1,

@@ -303,7 +303,16 @@ def assert_closed_alike(one: Runtimes, other: Runtimes, periods: int) -> None:
         assert rows(one[name], CERTIFICATES) == rows(other[name], CERTIFICATES)
 
 
+def bonus(loop: Loop) -> None:
+    """The boss has 1,000 a quarter for the goal."""
+    curve = {"kind": "linear", "slope": "0.01", "floor": "0", "cap": "1.2"}
+    component = {"code": "c", "name": "c", "driver": {"kind": "goal", "code": "sales"}, "weight": "1", "curve": curve}
+    loop.put("incentives/plans/p", name="p", period="quarter", currency="CNY", components=[component])
+    loop.put("incentives/assignments/a", person="boss", plan="p", amount="1000", starts="2025-01-01")
+
+
 def test_periods_are_closed_again_on_what_they_were_closed_on(loop: Loop, live: Live, runtimes: Any) -> None:
+    bonus(loop)
     loop.put("metrics/sources/till", name="Till", uri="urn:till", delivers="month")
     loop.observed("sales", 700)
     loop.time_reaches("2025-04-01")
@@ -313,7 +322,10 @@ def test_periods_are_closed_again_on_what_they_were_closed_on(loop: Loop, live: 
     loop.observed("sales", 50, "2025-02-20")
     loop.put("goals/goals/sales/targets", value="500", effective_from="2025-01-01", correction=True, reason="A slip")
     loop.time_reaches("2025-05-01")
-    assert_closed_alike(live.runtimes, rebuilt(live, runtimes), 2)
+    again = rebuilt(live, runtimes)
+    assert_closed_alike(live.runtimes, again, 2)
+    frozen = "SELECT payee, amount FROM entitlement WHERE version = 1 AND period = '2025-Q1'"
+    assert [tuple(row) for row in rows(again["incentives"], frozen)] == [("person:boss", 700)]
 
 
 def test_what_was_accepted_while_a_close_was_on_its_way_comes_after_it_again(idle: Live, runtimes: Any) -> None:

@@ -13,16 +13,16 @@ from shared.configuration import all_in_force
 from shared.contracts.base import Closing, Missing, PeriodClosed
 from shared.contracts.metrics import EventAccepted, Source
 from shared.database.unit_of_work import Jsonb, UnitOfWork
-from shared.periods import Period, bounds, business_day
+from shared.periods import Calendar, Period, bounds, business_day
 
 from . import rules
 
 _MARKS = Records("source text, day date, partition int, pos bigint, at timestamptz, events bigint")
 
 
-def mark(uow: UnitOfWork, company: str, events: Iterable[tuple[int, int, Event]]) -> None:
-    """Counts handled events by source and day. Before the company's time zone is known, days are those of UTC."""
-    known, found = calendar(uow, company), dict[tuple[str, date, int], list[Any]]()
+def mark(uow: UnitOfWork, company: str, known: Calendar | None, events: Iterable[tuple[int, int, Event]]) -> None:
+    """Counts handled events by source and day. Before the company's calendar is known, days are those of UTC."""
+    found = dict[tuple[str, date, int], list[Any]]()
     for partition, pos, event in events:
         day = business_day(known, event.time) if known else event.time.date()
         each = found.setdefault((event.source, day, partition), [pos, event.time, 0])
