@@ -17,7 +17,7 @@ BINDING = {"bindingVersion": "0.5.0"}
 # Where ticks are put on every partition: a test compares this with the code that does it.
 TICKED = frozenset({
     "metrics.source-events", "metrics.readings", "metrics.configuration", "goals.outcomes", "goals.configuration",
-    "reviews.cases", "reviews.configuration", "incentives.configuration",
+    "reviews.cases", "reviews.configuration", "incentives.configuration", "incentives.payouts",
 })  # fmt: skip
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

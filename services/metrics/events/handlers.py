@@ -34,7 +34,7 @@ def on_accepted(uow: UnitOfWork, events: Sequence[Received]) -> None:
     if mappings.version(uow, company) != version:
         _, compiled = mappings.compiled(uow, company)
         batch = [_facts(compiled, *each) for each in decoded]
-    mark(uow, company, compiled and compiled.calendar, decoded)
+    mark(uow, company, compiled.calendar if compiled else None, decoded)
     _fold(uow, company, batch)
 
 
