@@ -2,7 +2,7 @@
 
 Topics that a service does not name as derived are its archive. Their accept times order them, and within a partition
 the log does, whatever the clocks said. Ticks are exact: one is passed on behind everything that each service had
-accepted when it came by, which the copies of it tell that stand among its settings and in `reviews.cases`. So a period
+accepted when it came by, which the copies of it tell that stand among its settings, commands and payments. So a period
 is closed again on what it was closed on.
 """
 
