@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from services.client import ApiProblem, ValueLoopClient
-from shared.contracts import goals, incentives, metrics, reviews
+from services.incentives.plans.definitions import is_tiers, parse_tiers
+from shared.contracts import goals, incentives, metrics, payouts, reviews
 from shared.contracts.base import ALWAYS, Configuration, Policy
 from shared.curves import parse_curve
 from shared.errors import Invalid
@@ -24,7 +25,8 @@ ORDER: tuple[type[Configuration], ...] = (
     metrics.Source, metrics.MetricsPolicy, metrics.Conversion, metrics.Rate, metrics.Metric, metrics.Mapping,
     metrics.Node, metrics.Linkage, metrics.Guard,
     goals.Goal, goals.Target, goals.Scorecard,
-    incentives.IncentivesPolicy, incentives.Plan, incentives.Assignment, reviews.ReviewsPolicy,
+    incentives.IncentivesPolicy, incentives.Plan, incentives.Assignment, incentives.Pool, incentives.Award,
+    incentives.Override, payouts.PaymentAccount, payouts.Hold, payouts.PayeeMerge, reviews.ReviewsPolicy,
 )  # fmt: skip
 KINDS = {kind.KIND: kind for kind in ORDER}
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -195,7 +197,8 @@ def _checks(content: Configuration) -> Iterator[tuple[Path_, Callable[[], object
             yield path, lambda source=source: parse(source, functions=MAPPING)  # type: ignore[misc]
     if isinstance(content, incentives.Plan):
         for index, component in enumerate(content.components):
-            yield ("components", index, "curve"), lambda curve=component.curve: parse_curve(curve)  # type: ignore[misc]
+            table = parse_tiers if is_tiers(component.curve) else parse_curve
+            yield ("components", index, "curve"), lambda of=component.curve, parse=table: parse(of)  # type: ignore[misc]
 
 
 def _expressions(mapping: metrics.Mapping) -> Iterator[tuple[Path_, str]]:

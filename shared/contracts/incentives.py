@@ -112,7 +112,10 @@ class Plan(Configuration):
         default=None, description="Highest amount of a person for a period, whatever it comes from."
     )
     families: dict[Code, DecimalString] = Field(
-        default_factory=dict, max_length=100, description="Factor by job family [ratio]; 1 for any other."
+        default_factory=dict,
+        max_length=100,
+        description="Factor by job family [ratio]; 1 for any other.",
+        examples=[{"core": "2.5"}],
     )
     on_change: Literal["last_day", "by_days"] = Field(
         default="last_day",
@@ -167,7 +170,7 @@ class Override(Configuration):
     KIND, OWNER = "overrides", "incentives"
     payee: Payee
     plan: Code = Field(description="Code of the plan, pool or award.")
-    period: PeriodLabel = Field(description="The first period it holds for.")
+    period: PeriodLabel = Field(description="The first period it holds for.", examples=["2025-Q1"])
     until: date | None = Field(default=None, description="It holds for later periods that end by then too.")
     amount: DecimalString | None = Field(description="Null: withdrawn, the computed amount counts again.")
 
@@ -204,7 +207,7 @@ class Award(Configuration):
 
     KIND, OWNER = "awards", "incentives"
     name: Name
-    period: PeriodLabel
+    period: PeriodLabel = Field(description="The period it belongs to.", examples=["2025-Q1"])
     currency: str = Field(pattern=r"^[A-Z]{3}$", examples=["CNY"])
     amount: DecimalString | None = Field(default=None, description="The award; or give `base` and `rate`.")
     base: DecimalString | None = Field(

@@ -84,10 +84,8 @@ def test_a_late_change_restates_only_whom_it_moves_and_only_once(acme: House) ->
     assert recalculate(acme) == []
     acme.arrive(score("90", 3))
     acme.arrive(score("95", 4))
-    assert recalculate(acme) in (
-        [],
-        [Change("2025-Q1", "bonus", "person:wang", 3, "CNY", Decimal(9500), Decimal(9500))],
-    )
+    # The same amount from another version of its driver is a version too, so that it cites what counts.
+    assert recalculate(acme) == [Change("2025-Q1", "bonus", "person:wang", 3, "CNY", Decimal(9500), Decimal(9500))]
     assert amounts(acme)[:2] == ["9000", "9500"] and amounts(acme, "person:li", "other") == ["8000"]
 
 
@@ -115,7 +113,7 @@ def test_late_assignments_and_those_that_end_earlier_restate_their_people_alone(
     acme.assign("li")
     close(acme)
     acme.assign("chen", "5000")
-    acme.assign("li", ends="2024-12-31", correction=True, reason="Never began", expect=200)
+    acme.assign("li", starts="2025-04-01", correction=True, reason="Never began", expect=200)
     moved = {change.payee: (change.before, change.after) for change in recalculate(acme)}
     assert moved == {"person:chen": (0, 5000), "person:li": (10000, 0)}
     assert amounts(acme) == ["10000"]
