@@ -372,3 +372,21 @@ def test_a_close_that_was_refused_on_its_way_is_refused_again(idle: Live, runtim
     assert_closed_alike(idle.runtimes, again, 1)
     attempts = "SELECT attempt, state FROM period_close"
     assert [tuple(row) for row in rows(again["metrics"], attempts)] == [(2, "closed")]
+
+
+def test_settings_accepted_before_a_close_have_their_effect_in_it(idle: Live, runtimes: Any) -> None:
+    loop = Loop(idle.client("acme"), idle.issuer, "acme").set_up()
+    loop.measured("sales", "CNY")
+    loop.observed("sales", 700)
+    loop.post("metrics/ticks", at="2025-04-01T00:00:00+08:00")
+    with settling(idle.runtimes, workers=1) as settle:
+        settle()
+    rule = {"metric": "sales", "value": "2 * number(data.value)", "subject": "data.subject"}
+    loop.put("metrics/mappings/sales", name="sales", event_type="sales", observations=[rule])
+    ask_to_close(loop, "2025-Q1")  # no worker has seen either
+    with settling(idle.runtimes, workers=2) as idle.settle:
+        again = rebuilt(idle, runtimes)
+    closed = "SELECT value FROM reading r JOIN certificate c USING (company, period) WHERE r.change <= c.change"
+    for made in (idle.runtimes, again):
+        assert [row[0] for row in rows(made["metrics"], f"{closed} ORDER BY version DESC LIMIT 1")] == [1400]
+    assert_closed_alike(idle.runtimes, again, 1)

@@ -95,7 +95,7 @@ def on_tick(uow: UnitOfWork, company: str, tick: Tick) -> None:
 def _closes(uow: UnitOfWork, company: str, tick: Tick, closing: Closing) -> bool:
     """The authoritative look at what is missing, on exactly what was accepted before the tick. Raises NotYet."""
     uow.lock_company(company)
-    if not store.has_read_its_settings(uow):
+    if not store.has_read_its_settings(uow, company):
         raise NotYet("settings that were accepted here have not all had their effect")
     period = Period(closing.kind, closing.start, closing.end, closing.period)
     missing = store.missing(uow, company, period)

@@ -92,13 +92,13 @@ def open_before(uow: UnitOfWork, company: str, period: Period) -> str | None:
     return label
 
 
-def has_read_its_settings(uow: UnitOfWork) -> bool:
+def has_read_its_settings(uow: UnitOfWork, company: str) -> bool:
     """Whether every setting that was accepted here has had its effect. The company's lock keeps further ones out."""
-    behind = uow.value(
-        "SELECT count(*) FROM log.partition e LEFT JOIN log.position p USING (topic, partition) "
-        "WHERE e.topic = 'metrics.configuration' AND coalesce(p.next_pos, 0) < e.next_pos"
-    )
-    return not behind
+    return not uow.value(
+        "SELECT EXISTS (SELECT FROM log.record r LEFT JOIN log.position p USING (topic, partition) "
+        "WHERE r.topic = :topic AND r.company = :company AND r.pos >= coalesce(p.next_pos, 0))",
+        topic=Source.TOPIC, company=company,
+    )  # fmt: skip
 
 
 def clock(uow: UnitOfWork, company: str) -> datetime | None:
