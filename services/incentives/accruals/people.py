@@ -19,7 +19,7 @@ from ..overrides.rules import holds
 from ..plans.rules import OWN, DriverKey
 from .definitions import ONE, Part, Person, Terms, Value
 
-PORTION = 20_000  # assignments read at once
+PORTION = 5_000  # assignments read at once: with more alive, collecting garbage takes longer than computing
 # The assignments that count in a period: in force on its last day, and covering at least one of its days.
 COUNTS = (
     "company = :company AND effective_from <= :last AND (until IS NULL OR until > :last) "

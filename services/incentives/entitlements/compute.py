@@ -12,9 +12,9 @@ from typing import Any
 from shared.configuration import Recorded, all_in_force
 from shared.contracts.incentives import Award, Plan, Pool
 from shared.database.unit_of_work import Jsonb
-from shared.numbers import plain
+from shared.numbers import INTEGER_DIGITS, plain
 
-from ..accruals.definitions import OUT_OF_RANGE, Person, Value, shown
+from ..accruals.definitions import OUT_OF_RANGE, Person, Value
 from ..accruals.store import Book, PlanInPeriod
 from ..assignments.rules import last_day
 from ..awards.rules import award_shared, keys_of
@@ -22,7 +22,9 @@ from ..plans.rules import OWN, DriverKey, drivers_of
 from ..pools.rules import Shared
 from .steps import Draft, Given, Program, Step
 
-PORTION = 10_000  # rows written at once
+PORTION = 2_000  # people at once: with more alive, collecting garbage takes longer than the computation
+LIMIT = Decimal(1).scaleb(INTEGER_DIGITS)
+_text = lru_cache(maxsize=65_536)(plain)  # shares, factors and days are alike for many
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class DueShared:
     shared: Shared
     keys: set[DriverKey]
     alone: bool = False
+    late: bool = False
 
     @property
     def currency(self) -> str:
@@ -168,7 +171,7 @@ def _computed(plan: PlanInPeriod, person: Person) -> Computed:
 def _finished(payee: str, program: Program, givens: Sequence[Given]) -> Computed:
     """The amount; 0, with the reason as its last step, where it is not known or out of range."""
     amount = program.run([given[0] for given in givens])
-    if amount is not None and shown(amount) is not None:
+    if amount is not None and -LIMIT < amount < LIMIT:
         return Computed(payee, amount, program, givens)
     return Computed(payee, Decimal(0), _nothing(program, OUT_OF_RANGE if amount is not None else None), givens)
 
@@ -196,7 +199,7 @@ def template(program: Program) -> tuple[str, Jsonb]:
 def own_values(givens: Sequence[Given]) -> list[Any]:
     """What `content.given` keeps of a person's own values: plain text, or that with its citation and words."""
     return [
-        [plain(value), cite.model_dump(exclude_none=True) if cite else None, how] if cite or how else plain(value)
+        [_text(value), cite.model_dump(exclude_none=True) if cite else None, how] if cite or how else _text(value)
         for value, cite, how in givens
     ]
 

@@ -1,6 +1,6 @@
 """Entitlements in the database: frozen when a period closes, restated when what they are made from has moved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -82,23 +82,22 @@ def _restate(uow: UnitOfWork, book: Book, due: Due, since: int | None, change: i
         if not found.everybody and not found.payees:
             return
         payees = sorted(found.payees) if due.alone and not found.everybody else None
-    before = latest(uow, company, label, due.code, payees)
-    writer, seen = _Writer(uow, company, label, due, change, before), set[str]()
-    amounts = {payee: row.amount for payee, row in before.items()}
-    for part in portions(due.compute(payees, amounts)):
+    writer, seen = _Writer(uow, company, label, due, change), set[str]()
+    held = amounts(uow, company, label, due.code, payees) if due.late else None
+    for part in portions(due.compute(payees, held)):
         seen |= {one.payee for one in part}
         yield from writer.next(part)
-    yield from writer.next([gone(payee) for payee, row in before.items() if payee not in seen and row.amount != 0])
+    left = amounts(uow, company, label, due.code, payees, but=seen)
+    yield from writer.next([gone(payee) for payee in left])
     _frozen(uow, company, book.period, due.code, change)
 
 
 def _withdraw(uow: UnitOfWork, book: Book, code: str, change: int) -> Iterator[Change]:
     """A plan, pool or award that does not count in a period any more."""
-    before = latest(uow, book.company, book.period.label, code, None)
-    held = {payee: row for payee, row in before.items() if row.amount != 0}
-    if held:
-        currency = next(iter(held.values())).currency
-        writer = _Writer(uow, book.company, book.period.label, _Gone(code, currency), change, held)
+    company, label = book.company, book.period.label
+    if held := amounts(uow, company, label, code, None, but=()):
+        currency = next(iter(latest(uow, company, label, code, [min(held)]).values())).currency
+        writer = _Writer(uow, company, label, _Gone(code, currency), change)
         yield from writer.next([gone(payee) for payee in sorted(held)])
 
 
@@ -117,7 +116,6 @@ class _Writer:
     period: str
     due: "Due | _Gone"
     change: int
-    before: Mapping[str, Any] = field(default_factory=dict)
     _known: dict[int, tuple[str, Program]] = field(default_factory=dict)
 
     def first(self, part: Sequence[Computed]) -> None:
@@ -126,8 +124,9 @@ class _Writer:
     def next(self, part: Sequence[Computed]) -> list[Change]:
         """Writes those that differ from their latest version."""
         fresh = []
+        before = latest(self.uow, self.company, self.period, self.due.code, [one.payee for one in part])
         for one in part:
-            row, content = self.before.get(one.payee), self._content(one)
+            row, content = before.get(one.payee), self._content(one)
             if row is None or (row.amount, row.content) != (one.amount, content):
                 fresh.append((one, row.version + 1 if row else 1, content))
         self.uow.run(
@@ -138,13 +137,12 @@ class _Writer:
         )  # fmt: skip
         self._write(fresh)
         return [
-            Change(self.period, self.due.code, one.payee, version, self.due.currency, self._held(one.payee), one.amount)
+            Change(
+                self.period, self.due.code, one.payee, version, self.due.currency,
+                before[one.payee].amount if version > 1 else Decimal(0), one.amount,
+            )
             for one, version, _ in fresh
-        ]
-
-    def _held(self, payee: str) -> Decimal:
-        row = self.before.get(payee)
-        return row.amount if row else Decimal(0)
+        ]  # fmt: skip
 
     def _write(self, rows: Sequence[tuple[Computed, int, dict[str, Any]]]) -> None:
         self.uow.copy("entitlement", _COLUMNS, (
@@ -167,17 +165,26 @@ class _Writer:
         return self._known[id(program)][0]
 
 
-def latest(
-    uow: UnitOfWork, company: str, period: str, plan: str, payees: Sequence[str] | None
-) -> dict[str, Any]:  # fmt: skip
-    """The latest version of each payee's entitlement; of `payees` only those, where given."""
+def latest(uow: UnitOfWork, company: str, period: str, plan: str, payees: Sequence[str]) -> dict[str, Any]:
+    """The latest version of the entitlements of some payees."""
     rows = uow.rows(
         "SELECT payee, version, amount, currency, content FROM entitlement WHERE company = :company "
-        "AND period = :period AND plan = :plan AND latest "
-        "AND (CAST(:payees AS text[]) IS NULL OR payee = ANY(:payees)) ORDER BY payee",
+        "AND period = :period AND plan = :plan AND latest AND payee = ANY(:payees)",
         company=company, period=period, plan=plan, payees=payees,
     )  # fmt: skip
     return {row.payee: row for row in rows}
+
+
+def amounts(
+    uow: UnitOfWork, company: str, period: str, plan: str, payees: Sequence[str] | None, but: Collection[str] = ()
+) -> dict[str, Decimal]:
+    """What payees are entitled to at the latest, where that is not nothing; of `payees` only those, where given."""
+    rows = uow.rows(
+        "SELECT payee, amount FROM entitlement WHERE company = :company AND period = :period AND plan = :plan "
+        "AND latest AND amount <> 0 AND (CAST(:payees AS text[]) IS NULL OR payee = ANY(:payees)) ORDER BY payee",
+        company=company, period=period, plan=plan, payees=payees,
+    )  # fmt: skip
+    return {row.payee: row.amount for row in rows if row.payee not in but}
 
 
 def versions(
