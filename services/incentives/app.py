@@ -18,6 +18,7 @@ from .entitlements.routes import router as entitlements
 from .entitlements.touched import touch_all
 from .overrides.routes import note_overrides
 from .overrides.routes import router as overrides
+from .payouts.answers import router as answers
 from .payouts.exports import router as exports
 from .payouts.handlers import ACCEPTED
 from .payouts.routes import router as payouts
@@ -80,6 +81,7 @@ def service() -> Service:
             policies,
             closing_router(),
             payouts,
+            answers,
             exports,
             settings_router(),
         ),

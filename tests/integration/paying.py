@@ -23,6 +23,7 @@ from shared.service import Runtime
 NOW = datetime(2025, 4, 1, tzinfo=UTC)
 WHO = {"li": ("compensation",), "chen": ("finance",), "ma": ("auditor",)}
 QUARTERS = {f"2025-Q{n}": (date(2025, 3 * n - 2, 1), date(2025, 3 * n, 30 if n in (2, 3) else 31)) for n in range(1, 5)}
+UNMOVED = 2**40  # no change is later: entitlements stay as the test gives them
 _keys = count(1)
 
 
@@ -44,12 +45,27 @@ class Payroll:
         content = Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency=currency)
         with self.writing() as uow:
             store(uow, self.company, Recorded("company", 1, content, "x", NOW))
-            uow.copy(
-                "frozen", ("company", "period", "plan", "starts", "ends", "kind", "change"),
-                [(self.company, label, "", first, last, "quarter", 1) for label, (first, last) in QUARTERS.items()],
-            )  # fmt: skip
+            self._freeze(uow, "")
         self.put("policies/without_account", {"value": accounts}, "li", "compensation")
         return self
+
+    def _freeze(self, uow: UnitOfWork, plan: str) -> None:
+        uow.copy(
+            "frozen", ("company", "period", "plan", "starts", "ends", "kind", "change"),
+            [(self.company, label, plan, first, last, "quarter", UNMOVED)
+             for label, (first, last) in QUARTERS.items()],
+        )  # fmt: skip
+
+    def plan(self, **more: Any) -> None:
+        """A setting for the plan `bonus`, whose entitlements stay as the test gives them."""
+        component = {
+            "code": "c", "name": "C", "weight": "1",
+            "driver": {"kind": "goal", "code": "g"}, "curve": {"kind": "linear"},
+        }  # fmt: skip
+        body = {"name": "Bonus", "period": "quarter", "currency": "CNY", "components": [component]}
+        self.put("plans/bonus", body | more, "li", "compensation")
+        with self.writing() as uow:
+            self._freeze(uow, "bonus")
 
     def writing(self) -> Any:
         return unit_of_work(self.runtime, actor="incentives")
@@ -121,9 +137,12 @@ class Payroll:
 
     def step(self, row: Any) -> None:
         with self.writing() as uow:
-            record = Record(STEPS, row.partition, row.pos, row.key, row.type, row.company, row.data, None, NOW)
-            handle(uow, types_of(self.runtime.service), [record])
+            self.apply(uow, row)
         self.done += 1
+
+    def apply(self, uow: UnitOfWork, row: Any) -> None:
+        record = Record(STEPS, row.partition, row.pos, row.key, row.type, row.company, row.data, None, NOW)
+        handle(uow, types_of(self.runtime.service), [record])
 
     def opened(self, code: str = "q1", period: str = "2025-Q1", promised: str = "2025-04-15", **more: Any) -> str:
         body = {"code": code, "period": period, "currency": "CNY", "promised": promised} | more

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from ..payouts.calculation import content_hash
 from .rules import ACCOUNTS, DUE, Booking, Figures, Opening, postings, taken_over
 
 _KINDS = ", ".join(f'"{kind}"' for kind in ACCOUNTS)
@@ -49,11 +51,19 @@ def findings(connection: Connection) -> Iterator[str]:
         for sentence, sql in CHECKS.items():
             if found := connection.execute(text(f"{sql} LIMIT 1")).scalar():
                 yield f"{sentence}: {found}."
+        runs = connection.execute(text("SELECT * FROM payout_run WHERE status IN ('released', 'settled')")).fetchall()
+        for run in runs:
+            if content_hash(partial(_ask, connection), run.company, run) != run.hash:
+                yield f"A run is not what was approved: {run.company} {run.code}."
         rows = connection.execution_options(yield_per=5_000).execute(text(_LINES))
         for (company, run, line), posted in groupby(rows, key=lambda row: (row.company, row.run, row.line)):
             if not _follows(list(posted)):
                 yield f"Postings do not follow from their payout line: {company} {run} {line}."
                 return
+
+
+def _ask(connection: Connection, sql: str, **params: Any) -> Any:
+    return connection.execute(text(sql), params).scalar()
 
 
 def _follows(rows: list[Any]) -> bool:

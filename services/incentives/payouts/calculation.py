@@ -1,6 +1,6 @@
 """A run's lines, calculated for everybody in one statement; `ledger.rules.figures` says the same of one line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from ..assignments.rules import last_day
 from ..policies import policy
 from .rules import resolved
 
-CHUNK = 20_000  # lines that are hashed or posted by one statement
+HASHED = 20_000  # lines that are hashed by one statement; another number makes other hashes
 NO_ACCOUNT = "No payment account is known."
 
 _MERGED = "merged AS (SELECT * FROM unnest(CAST(:merged AS text[]), CAST(:into AS text[])) AS m(payee, into_payee))"
@@ -125,12 +125,16 @@ def outdated(uow: UnitOfWork, company: str, run: Any) -> str | None:
     return found
 
 
-def content_hash(uow: UnitOfWork, company: str, run: Any) -> str:
-    """SHA-256 over all lines of a run, chained chunk by chunk, from what the run is for on."""
-    found = f"{run.code} {run.period} {run.currency} {run.promised}"
-    lines = uow.value("SELECT count(*) FROM payout_line WHERE company = :c AND run = :r", c=company, r=run.code)
-    for after in range(0, max(lines, 1), CHUNK):
-        found = uow.value(_HASH, company=company, run=run.code, before=found, after=after, last=after + CHUNK) or found
+def content_hash(ask: Callable[..., Any], company: str, run: Any) -> str:
+    """SHA-256 over all lines of a run, chained chunk by chunk, from what the run is for on.
+
+    Args:
+        ask: gives the first value of a statement with parameters, such as `uow.value`.
+    """
+    found: str = f"{run.code} {run.period} {run.currency} {run.promised}"
+    lines = ask("SELECT count(*) FROM payout_line WHERE company = :c AND run = :r", c=company, r=run.code)
+    for after in range(0, max(lines, 1), HASHED):
+        found = ask(_HASH, company=company, run=run.code, before=found, after=after, last=after + HASHED) or found
     return found if lines else "0" * 64
 
 

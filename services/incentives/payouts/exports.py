@@ -17,7 +17,7 @@ from shared.numbers import DecimalString, divide, published
 from ..ledger import store as ledger
 from ..policies import policy
 from . import schemas, store
-from .files import IN_PART, csv_text, pain_001, parts_of, payments_csv
+from .files import IN_PART, csv_text, in_minor_units, pain_001, parts_of, payments_csv
 from .routes import PAYS, READS, RunCode
 from .rules import check_state
 
@@ -98,7 +98,8 @@ def list_journals(
     if format == "json":
         return entries
     columns = list(JournalEntry.model_fields)
-    rows = [[getattr(entry, column) for column in columns] for entry in entries]
+    shown = [dict(entry) | {"amount": Decimal(in_minor_units(entry.amount, entry.currency))} for entry in entries]
+    rows = [[entry[column] for column in columns] for entry in shown]
     return Response(csv_text(columns, rows), media_type="text/csv")
 
 

@@ -17,8 +17,9 @@ from ..accruals.store import calendar_of
 from ..entitlements.store import restate
 from ..ledger import store as ledger
 from . import store
-from .calculation import CHUNK, calculate, content_hash, outdated
+from .calculation import calculate, content_hash, outdated
 
+CHUNK = 20_000  # lines that are posted in one transaction
 IN_EVENT = 500  # lines in one event: some 300 kB, below what brokers take by default
 WORKING = ("calculating", "releasing")
 
@@ -52,14 +53,16 @@ def _calculate(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
         "AND account = 'payable'", company=company, run=run.code,
     )  # fmt: skip
     store.progress(uow, run, None, lines, lines=lines, total=total)
-    store.move(uow, run, "calculated", "calculated", uow.actor, hash=content_hash(uow, company, run), problem=None)
+    store.move(
+        uow, run, "calculated", "calculated", uow.actor, hash=content_hash(uow.value, company, run), problem=None
+    )
 
 
 def _check(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
     problem = None
     if payee := outdated(uow, company, run):
         problem = f"The accounts of {payee} have changed since it was calculated: calculate it again."
-    elif content_hash(uow, company, run) != run.hash:
+    elif content_hash(uow.value, company, run) != run.hash:
         problem = "Its lines are not those that were approved: calculate it again."
     if problem:
         store.progress(uow, run, None)
