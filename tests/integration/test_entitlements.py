@@ -269,3 +269,42 @@ def test_who_may_see_entitlements_and_decisions(acme: House) -> None:
         assert acme.call("GET", path, "x", "finance").status_code == 200, path
     [view] = acme.get("entitlements", period="2025-Q1")["items"]
     assert (view["payee"], view["amount"], view["latest"]) == ("person:wang", "9000", True)
+
+
+def test_a_verified_saving_takes_back_what_the_estimate_paid_too_much(acme: House) -> None:
+    """Mechanism C1: 10 % of 300,000 estimated, 280,000 verified; 60:40 between two authors."""
+    authors = [{"payee": "person:wang", "share": "0.6"}, {"payee": "person:li", "share": "0.4"}]
+    idea = {"name": "Route", "period": "2025-Q1", "currency": "CNY", "base": "300000", "rate": "0.1",
+            "participants": authors}  # fmt: skip
+    acme.put("awards/route", idea)
+    close(acme)
+    acme.put("awards/route", idea | {"base": "280000", "correction": True, "reason": "Verified"}, expect=200)
+    moved = {change.payee: (change.before, change.after) for change in recalculate(acme)}
+    assert moved == {"person:li": (12000, 11200), "person:wang": (18000, 16800)}
+    one = [{"payee": "person:wang", "share": "1"}]
+    alone = idea | {"base": "280000", "participants": one, "correction": True, "reason": "One author"}
+    acme.put("awards/route", alone, expect=200)
+    assert {change.payee: change.after for change in recalculate(acme)} == {"person:li": 0, "person:wang": 28000}
+
+
+def test_a_pool_that_is_shared_differently_or_earned_differently_is_restated(acme: House) -> None:
+    saving = {"kind": "reading", "code": "sales", "subject": "unit:shop"}
+    body = {"name": "Saved", "period": "quarter", "currency": "CNY", "driver": saving, "share": "0.2",
+            "participants": [{"payee": "person:wang", "share": "0.5"}, {"payee": "company", "share": "0.5"}]}  # fmt: skip
+    acme.put("pools/saved", body)
+    acme.arrive(sold("300000"))
+    close(acme)
+    acme.arrive(sold("-1", 2))
+    assert [change.after for change in recalculate(acme)] == [0]
+    acme.arrive(sold("100000", 3))
+    assert [change.after for change in recalculate(acme)] == [10000]
+    assert amounts(acme, plan="saved") == ["30000", "0", "10000"]
+
+
+def test_a_policy_that_counts_for_a_closed_period_restates(acme: House) -> None:
+    acme.plan("two", component("yield", "0.4"), component("other", "0.6"))
+    acme.assign("wang", plan="two")
+    acme.arrive(score("100"))
+    close(acme)
+    acme.put("policies/incomplete_total", {"value": "null", "correction": True, "reason": "As agreed"})
+    assert [(change.before, change.after) for change in recalculate(acme)] == [(4000, 0)]
