@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -15,9 +16,13 @@ from services.client import ApiProblem, ValueLoopClient
 from services.metrics.mappings.rules import facts_of
 from services.rebuild import NotEmpty, copy_secrets, rebuild, refuse_unless_empty, settling
 from services.replay import Replay
+from shared.contracts import base as contracts
+from shared.contracts.base import Closing
+from shared.database.unit_of_work import unit_of_work
 from shared.http.application import create_app
 from shared.identity import LocalIssuer, identity_of
 from shared.log import Record
+from shared.log.position import NotYet
 from shared.log.postgres import PostgresLog
 from shared.service import Runtime
 from shared.state import Difference, Place, difference, digests
@@ -372,6 +377,16 @@ def test_a_close_that_was_refused_on_its_way_is_refused_again(idle: Live, runtim
     assert_closed_alike(idle.runtimes, again, 1)
     attempts = "SELECT attempt, state FROM period_close"
     assert [tuple(row) for row in rows(again["metrics"], attempts)] == [(2, "closed")]
+
+
+def test_a_close_waits_where_settings_were_accepted_and_not_handled(idle: Live) -> None:
+    Loop(idle.client("acme"), idle.issuer, "acme").metric("sales", "CNY")
+    closing = Closing(period="2025-01", kind="month", start=date(2025, 1, 1), end=date(2025, 2, 1), by="li-na")
+    tick = contracts.Tick(at=datetime(2025, 2, 1, tzinfo=UTC), id="closes", closes=closing)
+    metrics = idle.runtimes["metrics"]
+    assert metrics.service.on_tick
+    with pytest.raises(NotYet), unit_of_work(metrics, actor="metrics") as uow:
+        metrics.service.on_tick(uow, "acme", tick)
 
 
 def test_settings_accepted_before_a_close_have_their_effect_in_it(idle: Live, runtimes: Any) -> None:
