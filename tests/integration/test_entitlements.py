@@ -290,7 +290,7 @@ def test_a_verified_saving_takes_back_what_the_estimate_paid_too_much(acme: Hous
 def test_a_pool_that_is_shared_differently_or_earned_differently_is_restated(acme: House) -> None:
     saving = {"kind": "reading", "code": "sales", "subject": "unit:shop"}
     body = {"name": "Saved", "period": "quarter", "currency": "CNY", "driver": saving, "share": "0.2",
-            "participants": [{"payee": "person:wang", "share": "0.5"}, {"payee": "company", "share": "0.5"}]}  # fmt: skip
+            "participants": [{"payee": payee, "share": "0.5"} for payee in ("person:wang", "company")]}  # fmt: skip
     acme.put("pools/saved", body)
     acme.arrive(sold("300000"))
     close(acme)

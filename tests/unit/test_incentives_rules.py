@@ -25,6 +25,7 @@ from services.incentives.assignments.rules import (
 )
 from services.incentives.drivers.rules import period_kind, source_link
 from services.incentives.entitlements.steps import Program, Step
+from services.incentives.plans.routes import warnings
 from services.incentives.plans.rules import (
     AmountNegative,
     AmountTooFine,
@@ -33,21 +34,28 @@ from services.incentives.plans.rules import (
     DriverKey,
     DriverSubject,
     FactorOutOfRange,
+    FloorAboveCap,
     Limits,
+    ParticipantTwice,
     PlanFixed,
+    ShareNegative,
+    SharesDoNotAddUp,
     WeightNotPositive,
     WeightsDoNotAddUp,
     check_fixed,
     check_plan,
+    check_shares,
+    faults,
 )
 from shared.contracts.base import Citation
-from shared.contracts.incentives import Assignment, Plan
+from shared.contracts.incentives import Assignment, Participant, Plan
 from shared.curves import CurveInvalid
 from shared.money import UnknownCurrency
 from shared.periods import Calendar, parse_period
 
 TEN = Decimal(10)
 LIMITS = Limits(TEN)
+SALES = {"kind": "reading", "code": "sales", "subject": "unit:shop"}
 LINEAR = {"kind": "linear", "slope": "0.01"}
 YEAR_START, YEAR_END = date(2025, 1, 1), date(2025, 12, 31)
 Q1 = parse_period(Calendar("Asia/Shanghai"), "2025-Q1")
@@ -70,9 +78,6 @@ def assignment(**more: Any) -> Assignment:
 
 def part(amount: str = "20000", days: int = 90, share: str = "1", factor: str = "1") -> Part:
     return Part("wang-bonus", 1, Decimal(amount), Decimal(share), Decimal(factor), Decimal(days))
-
-
-SALES = {"kind": "reading", "code": "sales", "subject": "unit:shop"}
 
 
 def values(unit: str | None = None, **found: str | None) -> dict[DriverKey, Value]:
@@ -171,6 +176,81 @@ def test_overlapping_and_gapped_bands_are_refused_with_their_place(bands: Any, w
 def test_other_broken_plans_are_refused(broken: Plan, error: type[Exception]) -> None:
     with pytest.raises(error):
         check_plan(broken, LIMITS)
+
+
+def tiers(*bounds: tuple[str, str | None], mode: str = "whole") -> dict[str, Any]:
+    return {"kind": "tiers", "mode": mode, "tiers": [{"from": a, "to": b, "rate": "0.1"} for a, b in bounds]}
+
+
+def bands(*bounds: tuple[str | None, str | None]) -> dict[str, Any]:
+    return {"kind": "step", "bands": [{"from": a, "to": b, "value": "1"} for a, b in bounds]}
+
+
+@pytest.mark.parametrize(
+    ("broken", "field"),
+    [
+        (plan(component("a", "0", driver=SALES, curve=tiers(("10", None)))), "components.0.curve.tiers.0.from"),
+        (plan(component("a", "0", driver=SALES, curve=tiers(("0", "9")))), "components.0.curve.tiers.0.to"),
+        (plan(component("a", "0", driver=SALES, curve=tiers(("0", "9"), ("10", None)))), "components.0.curve.tiers.1"),
+        (plan(component("a", "0", driver=SALES, curve=tiers(("0", "9"), ("8", None)))), "components.0.curve.tiers.1"),
+        (plan(component("a", "0", driver=SALES, curve=tiers(("0", None), mode="each"))), "components.0.curve.mode"),
+        (plan(component("a", "1", driver=SALES, curve=tiers(("0", None)))), "components.0.weight"),
+        (plan(component(curve=bands(("1", None)))), "components.0.curve.bands.0.from"),
+        (plan(component(curve=bands(("0", "119.99")))), "components.0.curve.bands.0.to"),
+        (plan(component(driver={"kind": "goal", "code": "a", "own": True})), "components.0.driver.own"),
+        (plan(component(driver=SALES | {"own": True})), "components.0.driver.subject"),
+        (plan(component(driver=SALES, points=[{"driver": {"kind": "goal", "code": "g"}, "points": "5"}])),
+         "components.0.points"),
+        (plan(component(accelerator={"above": "1", "factor": "11"})), "components.0.accelerator.factor"),
+        (plan(component(floor="0.5", cap="0.4")), "components.0.floor"),
+        (plan(floor="-0.1"), "floor"),
+        (plan(families={"core": "11"}), "families.core"),
+        (plan(amount_cap="1.001"), "amount_cap"),
+        (plan(minimum_payout="-1"), "minimum_payout"),
+        (plan(currency="JPY", budget={"amount": "0.5"}), "budget.amount"),
+        (plan(currency="KWD", budget={"amount": "-0.001"}), "budget.amount"),
+        (plan(budget={"amount": "1", "pool": "p"}), "budget"),
+        (plan(budget={}), "budget"),
+    ],
+)  # fmt: skip
+def test_a_fault_names_its_field(broken: Plan, field: str) -> None:
+    assert [fault.field for fault in faults(broken, LIMITS)] == [field]
+
+
+def test_scores_from_0_to_120_and_open_ends_are_the_whole_range() -> None:
+    check_plan(plan(component(curve=bands(("0", "120")))), LIMITS)
+    check_plan(plan(component(curve=bands((None, "60"), ("60", None)))), LIMITS)
+    check_plan(plan(component("a", "1", driver=SALES, curve=bands(("50", "60")))), LIMITS)
+
+
+def test_the_validator_finds_every_fault_and_not_only_the_first() -> None:
+    broken = plan(component("a", "0.5", cap="-1"), component("a", "0.4"), factor="11")
+    found = {type(fault) for fault in faults(broken, LIMITS)}
+    assert found == {CapNegative, FloorAboveCap, ComponentTwice, FactorOutOfRange, WeightsDoNotAddUp}
+
+
+def test_a_component_that_can_never_pay_and_a_curve_that_begins_late_are_warned_about() -> None:
+    late = {"kind": "interpolated", "points": [["60", "0.5"], ["100", "1"]]}
+    odd = plan(
+        component("gate", "0.4", gate="121"), component("nil", "0.3", factor="0"), component("late", "0.3", curve=late)
+    )
+    assert list(warnings(odd)) == [
+        "gate never pays: no score reaches its gate of 121.",
+        "nil never pays anything.",
+        "late pays 0.5 even at a score of 0: its curve begins later.",
+    ]
+    assert list(warnings(plan())) == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "error"),
+    [(("0.6", "0.3999"), SharesDoNotAddUp), (("0.6", "0.41"), SharesDoNotAddUp), (("1", "0"), ShareNegative)],
+)
+def test_shares_that_do_not_add_up_to_exactly_1_are_refused(shares: tuple[str, ...], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check_shares([Participant(payee=f"person:{i}", share=Decimal(share)) for i, share in enumerate(shares)])
+    with pytest.raises(ParticipantTwice):
+        check_shares([Participant(payee="company", share=Decimal("0.5"))] * 2)
 
 
 def test_a_plan_with_people_keeps_its_currency_and_kind_of_period() -> None:
