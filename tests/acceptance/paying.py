@@ -21,6 +21,15 @@ def close(loop: Loop, period: str, after: str = "2026-01-01") -> None:
     loop.settle()
 
 
+def recalculate(loop: Loop, period: str = "2025-Q1", currency: str = "CNY") -> None:
+    """A run of a period is opened and calculated, which restates what has moved in closed periods."""
+    code = f"run-{next(_keys)}"
+    for path, body in (("", {"code": code, "period": period, "currency": currency, "promised": "2026-01-31"}),
+                       (f"/{code}/calculations", {})):  # fmt: skip
+        loop.client.post(f"/incentives/v1/payout-runs{path}", body, **{"Idempotency-Key": f"{code}{path}"})
+    loop.settle()
+
+
 def entitled(loop: Loop, person: str, period: str = "2025-Q1") -> list[Any]:
     """Every version of what a person is entitled to in a period."""
     found: list[Any] = loop.get(f"incentives/people/{person}/entitlements", period=period)

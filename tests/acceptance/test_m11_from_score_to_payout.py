@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Loop
-from tests.acceptance.paying import close, entitled, explained, recompute
+from tests.acceptance.paying import close, entitled, explained, recalculate, recompute
 
 pytestmark = pytest.mark.mechanism("M11")
 
@@ -49,6 +49,21 @@ def test_an_accrual_and_the_entitlement_of_the_same_day_are_one_calculation(loop
     why = explained(loop, entitled(loop, "wang")[0])
     steps = [step for part in accrued["components"] for step in part["steps"]] + accrued["plan"] + accrued["person"]
     assert sorted(steps, key=lambda step: step["id"]) == sorted(why["steps"], key=lambda step: step["id"])
+
+
+def test_a_late_correction_is_a_new_version_beside_the_closed_one(loop: Loop) -> None:
+    bonus(loop)
+    close(loop, "2025-Q1")
+    loop.observed("output", 12)
+    recalculate(loop)
+    first, second = entitled(loop, "wang")
+    assert [(view["amount"], view["latest"]) for view in (first, second)] == [("10800", False), ("12000", True)]
+    for view, score in ((first, "90.8"), (second, "92")):
+        why = explained(loop, view)
+        assert why["steps"][0]["value"] == score
+        assert recompute(why["steps"]) == view["amount"]
+    recalculate(loop)
+    assert entitled(loop, "wang") == [first, second]
 
 
 def test_every_step_can_be_computed_by_a_program_that_shares_no_code(loop: Loop) -> None:
