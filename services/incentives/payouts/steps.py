@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from shared.contracts.payouts import PayoutLine, PayoutReleased, Posting, RunStep
+from shared.contracts.payouts import PayoutLine, PayoutReleased, Posting, RunCalculated, RunStep
 from shared.database.unit_of_work import UnitOfWork
 from shared.periods import parse_period
 from shared.service import Received
@@ -39,8 +39,15 @@ def take_steps(uow: UnitOfWork, events: Sequence[Received]) -> None:
             _PHASES[step.phase](uow, received.company, run, step)
 
 
-def _restate(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
+def restated(uow: UnitOfWork, company: str, event: RunCalculated) -> None:
+    """Has entitlements restated up to a run's period, and says so: a rebuild does it at the same place."""
+    run = store.get(uow, company, event.run)
     restate(uow, company, parse_period(calendar_of(uow, company), run.period))
+    uow.publish(event, company=company, key=event.run)
+
+
+def _restate(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
+    restated(uow, company, RunCalculated(run=run.code, attempt=run.attempt))
     store.progress(uow, run, "calculating")
     order(uow, company, run, "calculating")
 
