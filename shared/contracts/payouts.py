@@ -81,6 +81,14 @@ class RunOpened(Contract):
     by: Actor
 
 
+class RunCalculated(Contract):
+    """A calculation began: the entitlements of all closed periods up to the run's were restated for it. Key: run."""
+
+    TYPE, TOPIC = "valueloop.incentives.run-calculated.v1", TOPIC
+    run: Run
+    attempt: int = Field(description="Counts the calculations of a run from 1.")
+
+
 class RunSubmitted(Contract):
     """A calculated run was submitted for approval. Key: run."""
 
@@ -227,6 +235,6 @@ class RunStep(Contract):
 
 
 EVENTS: tuple[type[Contract], ...] = (
-    PaymentAccount, Hold, PayeeMerge, RunOpened, RunSubmitted, RunApproved, RunRejected, PayoutReleased, PayoutSettled,
+    PaymentAccount, Hold, PayeeMerge, RunOpened, RunCalculated, RunSubmitted, RunApproved, RunRejected, PayoutReleased, PayoutSettled,
     PayoutReversed, RunStep,
 )  # fmt: skip

@@ -14,10 +14,11 @@ from shared.configuration import Recorded, store
 from shared.contracts.base import Tick
 from shared.contracts.goals import Company
 from shared.contracts.payouts import STEPS
-from shared.database.unit_of_work import UnitOfWork, unit_of_work
+from shared.database.unit_of_work import Jsonb, UnitOfWork, unit_of_work
 from shared.identity import LocalIssuer
 from shared.log import Record
 from shared.log.worker import handle, types_of
+from shared.numbers import plain
 from shared.service import Runtime
 
 NOW = datetime(2025, 4, 1, tzinfo=UTC)
@@ -42,12 +43,16 @@ class Payroll:
 
     def set_up(self, accounts: str = "pay", currency: str = "CNY") -> "Payroll":
         """The company with its calendar, and all quarters of 2025 closed."""
-        content = Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency=currency)
+        self.knows_the_calendar(currency)
         with self.writing() as uow:
-            store(uow, self.company, Recorded("company", 1, content, "x", NOW))
             self._freeze(uow, "")
         self.put("policies/without_account", {"value": accounts}, "li", "compensation")
         return self
+
+    def knows_the_calendar(self, currency: str = "CNY") -> None:
+        content = Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency=currency)
+        with self.writing() as uow:
+            store(uow, self.company, Recorded("company", 1, content, "x", NOW))
 
     def _freeze(self, uow: UnitOfWork, plan: str) -> None:
         uow.copy(
@@ -80,12 +85,22 @@ class Payroll:
                 "UPDATE entitlement SET latest = false WHERE company = :c AND period = :period AND plan = :plan "
                 "AND payee = ANY(:payees)", c=self.company, period=period, plan=plan, payees=[p for p, _ in rows],
             )  # fmt: skip
+            self._calculation(uow)
             uow.copy(
                 "entitlement",
                 ("company", "period", "plan", "payee", "version", "amount", "currency", "content", "change", "latest"),
-                [(self.company, period, plan, payee, self._next(period, plan, payee), amount, currency, "{}", 1, True)
+                [(self.company, period, plan, payee, self._next(period, plan, payee), amount, currency,
+                  Jsonb({"calculation": "given", "given": [plain(amount)]}), 1, True)
                  for payee, amount in rows],
             )  # fmt: skip
+
+    def _calculation(self, uow: UnitOfWork) -> None:
+        """One step: the amount is given, to each payee its own."""
+        step = {"id": "amount", "name": "Amount", "op": "given", "of": [], "value": None, "how": "for the test"}
+        uow.run(
+            "INSERT INTO calculation (company, id, steps) VALUES (:c, 'given', :steps) ON CONFLICT DO NOTHING",
+            c=self.company, steps=Jsonb([step]),
+        )  # fmt: skip
 
     def _next(self, *key: str) -> int:
         self._versions[key] = self._versions.get(key, 0) + 1  # type: ignore[index]

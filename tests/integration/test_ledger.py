@@ -161,6 +161,7 @@ def test_a_rebuild_from_what_was_accepted_pays_the_same_cents(pay: Payroll, runt
         pass
     pay.released("open", period="2025-Q4")
     again = runtimes("incentives")
+    Payroll(again["incentives"], pay.http, pay.issuer).knows_the_calendar()
     records = [
         Record(row.topic, row.partition, row.pos, row.key, row.type, row.company, row.data, None, row.recorded_at)
         for row in pay.rows("SELECT * FROM log.record WHERE topic = :t ORDER BY pos", t=TOPIC)

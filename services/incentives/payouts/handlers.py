@@ -8,6 +8,7 @@ from shared.contracts.payouts import (
     PayoutReversed,
     PayoutSettled,
     RunApproved,
+    RunCalculated,
     RunOpened,
     RunRejected,
     RunSubmitted,
@@ -17,7 +18,7 @@ from shared.errors import Conflict
 from shared.service import Received
 
 from . import store
-from .steps import released
+from .steps import released, restated
 
 
 class RunExists(Conflict):
@@ -82,7 +83,8 @@ def _noted_again(uow: UnitOfWork, company: str, event: Any) -> None:
 
 
 _AGAIN: Mapping[type[Any], Callable[[UnitOfWork, str, Any], Any]] = {
-    RunOpened: opened, RunSubmitted: _noted_again, RunApproved: _noted_again, RunRejected: _noted_again,
+    RunOpened: opened, RunCalculated: restated, RunSubmitted: _noted_again, RunApproved: _noted_again,
+    RunRejected: _noted_again,
     PayoutReleased: _released_again, PayoutSettled: settled, PayoutReversed: reversed_,
 }  # fmt: skip
 
