@@ -19,10 +19,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shared.database.tables import platform_tables
 
 from .payouts.tables import payout_tables
+from .statements.tables import statement_table
 
 metadata = MetaData()
 platform_tables(metadata)
 payout_tables(metadata)
+statement_table(metadata)
 
 # Which driver any version of a plan ever hung on: old versions judge old periods, so rows are never taken away.
 Table(

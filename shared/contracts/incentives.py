@@ -15,6 +15,8 @@ from shared.contracts.payouts import (  # noqa: F401  parts of those events, for
     PayoutLine,
     Posting,
 )
+from shared.contracts.statements import EVENTS as STATEMENTS
+from shared.contracts.statements import Issued  # noqa: F401  part of an event, for the catalogue
 from shared.numbers import DecimalString
 
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Sales East"])]
@@ -246,5 +248,5 @@ class DriverChanged(Contract):
 
 
 EVENTS: tuple[type[Contract], ...] = (
-    Plan, Assignment, Override, Pool, Award, IncentivesPolicy, DriverChanged, *PAYOUTS,
+    Plan, Assignment, Override, Pool, Award, IncentivesPolicy, DriverChanged, *PAYOUTS, *STATEMENTS,
 )  # fmt: skip

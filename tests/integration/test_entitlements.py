@@ -308,3 +308,15 @@ def test_a_policy_that_counts_for_a_closed_period_restates(acme: House) -> None:
     close(acme)
     acme.put("policies/incomplete_total", {"value": "null", "correction": True, "reason": "As agreed"})
     assert [(change.before, change.after) for change in recalculate(acme)] == [(4000, 0)]
+
+
+def test_a_plan_that_changes_after_the_closed_period_moves_nothing_in_it(acme: House) -> None:
+    acme.arrive(score("90"))
+    acme.assign("wang")
+    close(acme)
+    acme.plan("bonus", factor="2", effective_from="2025-04-01", expect=200)
+    with unit_of_work(acme.runtime, actor="t", read_only=True) as uow:
+        assert uow.value("SELECT count(*) FROM touched") == 0
+    assert recalculate(acme) == [] and amounts(acme) == ["9000"]
+    acme.plan("bonus", factor="2", effective_from="2025-03-31", correction=True, reason="Forgotten", expect=200)
+    assert [change.after for change in recalculate(acme)] == [18000]

@@ -105,11 +105,11 @@ def note_assignments(uow: UnitOfWork, events: Sequence[Received]) -> None:
 
 
 def _touch(uow: UnitOfWork, company: str, contents: Sequence[Assignment]) -> None:
-    by_plan: dict[str, set[str]] = defaultdict(set)
+    by_plan: dict[str, list[Assignment]] = defaultdict(list)
     for content in contents:
-        by_plan[content.plan].add(f"person:{content.person}")
-    for plan in sorted(by_plan):
-        touch(uow, company, plan, by_plan[plan])
+        by_plan[content.plan].append(content)
+    for plan, mine in sorted(by_plan.items()):
+        touch(uow, company, plan, min(one.effective_from for one in mine), [f"person:{one.person}" for one in mine])
 
 
 def index(uow: UnitOfWork, company: str, codes: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def note_awards(uow: UnitOfWork, events: Sequence[Received]) -> None:
     for received in events:
         award, code = received.event.content, received.event.code
         hang(uow, received.company, code, period_kind(award.period), keys_of(award))
-        touch(uow, received.company, code)
+        touch(uow, received.company, code, award.effective_from)
 
 
 router = Router(dependencies=[Depends(require_pay_role)])

@@ -224,7 +224,12 @@ def content(uow: UnitOfWork, company: str, row: Any) -> dict[str, Any]:
         "SELECT steps FROM calculation WHERE company = :company AND id = :id",
         company=company, id=row.content["calculation"],
     )  # fmt: skip
-    steps = Program([from_json(step) for step in stored]).expand([_given(one) for one in row.content["given"]])
+    return expanded(Program([from_json(step) for step in stored]), row)
+
+
+def expanded(program: Program, row: Any) -> dict[str, Any]:
+    """The same by the program that `content.calculation` names. Raises StoredAmountDiffers."""
+    steps = program.expand([_given(one) for one in row.content["given"]])
     if steps[-1].value != row.amount:
         raise StoredAmountDiffers(
             f"The entitlement of {row.payee} from {row.plan} in {row.period}, version {row.version}, is stored as "

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from shared.database.unit_of_work import UnitOfWork
@@ -20,20 +21,20 @@ class Moved:
     payees: frozenset[str] = frozenset()
 
 
-def touch(uow: UnitOfWork, company: str, plan: str, payees: Collection[str] = (EVERYBODY,)) -> None:
-    """Notes that a setting of a plan was changed; nothing as long as no period is closed."""
+def touch(uow: UnitOfWork, company: str, plan: str, first: date, payees: Collection[str] = (EVERYBODY,)) -> None:
+    """Notes that a setting of a plan was changed from a day on; nothing where no period is closed after it."""
     uow.run(
         "INSERT INTO touched (company, plan, payee, change) SELECT :company, :plan, payee, :change "
         "FROM unnest(CAST(:payees AS text[])) AS payee "
-        "WHERE EXISTS (SELECT 1 FROM frozen WHERE company = :company) ORDER BY payee "
+        "WHERE EXISTS (SELECT 1 FROM frozen WHERE company = :company AND ends > :first) ORDER BY payee "
         "ON CONFLICT (company, plan, payee) DO UPDATE SET change = excluded.change",
-        company=company, plan=plan, payees=sorted(set(payees)), change=uow.lock_company(company),
+        company=company, plan=plan, first=first, payees=sorted(set(payees)), change=uow.lock_company(company),
     )  # fmt: skip
 
 
 def touch_all(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """A policy or a rate was changed: it may count for any plan."""
-    touch(uow, events[0].company, EVERY_PLAN)
+    touch(uow, events[0].company, EVERY_PLAN, min(received.event.content.effective_from for received in events))
 
 
 def hang(uow: UnitOfWork, company: str, code: str, period_kind: str, keys: Collection[DriverKey]) -> None:

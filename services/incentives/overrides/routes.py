@@ -31,7 +31,7 @@ def note_overrides(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """Notes whose amount was decided."""
     for received in events:
         override = received.event.content
-        touch(uow, received.company, override.plan, [override.payee])
+        touch(uow, received.company, override.plan, override.effective_from, [override.payee])
 
 
 router = Router(dependencies=[Depends(require_pay_role)])

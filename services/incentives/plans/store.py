@@ -52,7 +52,7 @@ def note_drivers(uow: UnitOfWork, events: Sequence[Received]) -> None:
         plan: Plan = received.event.content
         keys = {DriverKey.of(driver) for driver in drivers_of(plan)}
         hang(uow, received.company, received.event.code, plan.period, keys)
-        touch(uow, received.company, received.event.code)
+        touch(uow, received.company, received.event.code, plan.effective_from)
 
 
 def plans_paying(

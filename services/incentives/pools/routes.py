@@ -29,7 +29,7 @@ def note_pools(uow: UnitOfWork, events: Sequence[Received]) -> None:
     for received in events:
         pool, code = received.event.content, received.event.code
         hang(uow, received.company, code, pool.period, {DriverKey.of(driver) for driver in pool_drivers(pool)})
-        touch(uow, received.company, code)
+        touch(uow, received.company, code, pool.effective_from)
 
 
 router = Router(dependencies=[Depends(require_pay_role)])
