@@ -14,6 +14,7 @@ from rich.table import Table
 from services.cli_operate import administrator
 from services.cli_options import DatabaseUrl, Directory, console, settings_with
 from services.incentives.ledger.checks import findings
+from services.incentives.statements.checks import broken_statements
 from services.rebuild import behind, copy_secrets, rebuild, refuse_unless_empty
 from services.runtime import SERVICES, build_runtimes, database_urls, migrate
 from shared.closing import broken_links
@@ -35,6 +36,10 @@ class LedgerBroken(BrokenEnvironment):
     """Postings, balances, runs and entitlements do not say the same."""
 
 
+class StatementsBroken(BrokenEnvironment):
+    """A statement is not as it was told."""
+
+
 class StatesDiffer(BrokenEnvironment):
     """Two installations do not say the same."""
 
@@ -53,7 +58,7 @@ def verify(
     data_directory: Directory = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Check the certificates of closed periods, and print a hash of what each service says of each period.
+    """Check certificates, ledger and statements, and print a hash of what each service says of each period.
 
     With --against, compare two installations: where they differ, the first differing row of each service is named.
     """
@@ -62,6 +67,7 @@ def verify(
         _show(here)
         check_chains(here)
         _check_ledger(here)
+        check_statements(here)
         if against:
             _compare(here, stack.enter_context(_other(settings, against, prefix)))
 
@@ -172,6 +178,20 @@ def _check_ledger(runtimes: Runtimes) -> None:
     if found:
         raise LedgerBroken("The ledger is not sound.", remedy="Restore it, or rebuild it from what was accepted.")
     console.print("The ledger is sound.")
+
+
+def check_statements(runtimes: Runtimes) -> None:
+    """Raises `StatementsBroken`, after naming every statement that was changed, moved or taken away."""
+    with runtimes["incentives"].engine.connect() as connection:
+        found = list(broken_statements(connection))
+    for sentence in found:
+        console.print(sentence, markup=False)
+    if found:
+        raise StatementsBroken(
+            f"{len(found)} fault{'s' if len(found) > 1 else ''} in statements.",
+            remedy="Somebody changed them in the database: rebuild it from what was accepted.",
+        )
+    console.print("The statements are as they were told.")
 
 
 def _compare(here: Runtimes, there: Runtimes) -> None:

@@ -91,7 +91,7 @@ def _common(uow: UnitOfWork, company: str, closing: Closing) -> dict[str, Any]:
     parked = uow.rows("SELECT topic, count(*) AS n FROM log.parked WHERE company = :c GROUP BY topic", c=company)
     read = uow.rows("SELECT topic || '/' || partition AS place, next_pos FROM log.position")
     return {
-        "by": closing.by, "override": closing.override, "code": _version(),
+        "by": closing.by, "override": closing.override, "code": code_version(),
         "settings": {row.kind: _without_nulls(row) for row in settings},
         "parked": {row.topic: row.n for row in parked}, "positions": {row.place: row.next_pos for row in read},
     }  # fmt: skip
@@ -111,10 +111,11 @@ def hash_of(row: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _version() -> str:
+def code_version() -> str:
+    """The version of the code that runs; 0 where it is run from a checkout."""
     try:
         return version("valueloop")
-    except PackageNotFoundError:  # run from a checkout
+    except PackageNotFoundError:
         return "0"
 
 

@@ -3,6 +3,7 @@
 from shared.closing import closing_router
 from shared.configuration import configuration_router
 from shared.contracts.incentives import Assignment, Award, IncentivesPolicy, Override, Plan, Pool
+from shared.contracts.statements import StatementsIssued
 from shared.policy import policy_router
 from shared.service import Service
 
@@ -29,6 +30,8 @@ from .plans.store import check, note_drivers
 from .policies import POLICIES
 from .pools.routes import note_pools
 from .pools.routes import router as pools
+from .statements.routes import router as statements
+from .statements.store import issued_again
 from .tables import metadata
 
 
@@ -54,7 +57,7 @@ def service() -> Service:
             "incentives.steps",
         ),
         handlers=HANDLERS,
-        accepted=ACCEPTED,
+        accepted={**ACCEPTED, StatementsIssued: issued_again},
         commands={
             Plan: note_drivers,
             Assignment: note_assignments,
@@ -83,6 +86,7 @@ def service() -> Service:
             payouts,
             answers,
             exports,
+            statements,
             settings_router(),
         ),
         policies=POLICIES,

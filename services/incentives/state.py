@@ -23,4 +23,6 @@ STATE = {
         SELECT company, '' AS period, plan || ' ' || kind || ' ' || code || ' ' || subject || ' ' || period_kind AS key,
         'null'::jsonb AS value FROM plan_driver""",
     **LEDGER,
+    "statement": """
+        SELECT company, period, payee || ' ' || number AS key, jsonb_build_array(run, hash) AS value FROM statement""",
 }

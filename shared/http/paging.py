@@ -75,6 +75,10 @@ class PageRequest:
         shown = items[: self.limit]
         return Page(items=list(shown), next_cursor=self._encode(key(shown[-1])) if len(items) > self.limit else None)
 
+    def cut(self, items: Sequence[T], key: str | int | Sequence[Any]) -> Page[T]:
+        """A page of fewer items than may be: reading stopped at `key`, and there may be more behind it."""
+        return Page(items=list(items), next_cursor=self._encode(key))
+
     def _encode(self, key: str | int | Sequence[Any]) -> str:
         text = json.dumps(key, separators=(",", ":"), default=str).encode()
         text += b" " * (-(len(text) + _DIGEST) % 3)  # so that base64 needs no padding, which some clients lose

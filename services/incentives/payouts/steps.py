@@ -16,6 +16,7 @@ from shared.service import Received
 from ..accruals.store import calendar_of
 from ..entitlements.store import restate
 from ..ledger import store as ledger
+from ..statements import store as statements
 from . import store
 from .calculation import calculate, content_hash, outdated
 
@@ -83,6 +84,7 @@ def _post(uow: UnitOfWork, company: str, run: Any, step: RunStep) -> None:
     last = min(step.after + CHUNK, run.lines)
     ledger.post(uow, company, run.code, step.after + 1, last, run.released_on)
     store.release_lines(uow, company, run.code, step.after + 1, last)
+    statements.issue(uow, company, run, step.after, last)
     for event in _released(uow, company, run, step.after, last):
         uow.publish(event, company=company, key=run.code)
     if last < run.lines:

@@ -1,0 +1,27 @@
+"""What incentives publishes of statements: each as it was made, so that it stays that."""
+
+from pydantic import Field
+
+from shared.contracts.base import Contract
+from shared.contracts.payouts import TOPIC, Hash, Payee, Run
+
+
+class Issued(Contract):
+    """A statement as it was made for a payee."""
+
+    TYPE, TOPIC = "", ""
+    payee: Payee
+    number: int = Field(description="Counts the payee's statements from 1.")
+    hash: Hash = Field(description="SHA-256 of `content`.")
+    content: str = Field(description="Canonical JSON as docs/statements.md says.", examples=["{…}"])
+
+
+class StatementsIssued(Contract):
+    """A released run was told to those it is for. Key: run."""
+
+    TYPE, TOPIC = "valueloop.incentives.statements-issued.v1", TOPIC
+    run: Run
+    statements: list[Issued]
+
+
+EVENTS: tuple[type[Contract], ...] = (StatementsIssued,)
