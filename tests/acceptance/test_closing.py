@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from services import cli_close
 from services.client import ApiProblem
@@ -162,11 +163,16 @@ def test_certificates_are_for_finance_and_auditors(january: Loop) -> None:
     assert (caught.value.status, caught.value.type) == (404, "not-closed")
 
 
-def test_the_command_follows_a_close_through_all_services(january: Loop) -> None:
-    lines: list[str] = []
-    found = cli_close.close(january.client, "2025-01", None, lines.append)
-    assert found["state"] == "closed" and [line.split()[0] for line in lines][:2] == ["metrics", "goals"]
-    assert {line.split()[0] for line in lines} == set(SERVICES)
+def test_the_command_names_what_is_missing_and_follows_a_close_through_all_services(january: Loop) -> None:
+    january.put("metrics/sources/till", name="Till", uri="urn:till", delivers="month", owner="boss")
+    named = ["2025-01", "--url", january.client.base_url, "--token", january.client.token]
+    runner = CliRunner(env={"VALUELOOP_LOG_LEVEL": "warning"})  # the installation runs in this process, and logs
+    refusal = runner.invoke(cli_close.app, named)
+    assert "source: till (1), owed by boss" in refusal.output and isinstance(refusal.exception, ApiProblem)
+    done = runner.invoke(cli_close.app, [*named, "--override", "No till"])
+    *services, last = done.output.splitlines()
+    assert [line.split()[0] for line in services][:2] == ["metrics", "goals"] and last == "2025-01 is closed."
+    assert {line.split()[0] for line in services} == set(SERVICES)
 
 
 # --- a date in a closed period ---
