@@ -287,10 +287,12 @@ def _argument(text: str, values: Mapping[str, Decimal]) -> Any:
 def check_chain(answers: Sequence[Mapping[str, Any]], out: Findings) -> None:
     """What a statement takes over from the one before. `answers` are of one payee, by number."""
     booked: dict[tuple[str, ...], Decimal] = {}
+    balances: dict[str, Mapping[str, str]] = {}
     whole = answers[0]["statement"]["number"] == 1
     check_year(None, answers[0]["statement"], out) if whole else None
     for answer in answers:
         check_before(answer["statement"], booked, whole, out)
+        check_balances(answer["statement"], balances, whole, out)
     for before, answer in pairwise(answers):
         one, other = before["statement"], answer["statement"]
         where = f"{other['payee']} {other['number']}"
@@ -317,6 +319,26 @@ def check_before(
                 where = f"{statement['payee']} {statement['number']}, line {line['line']}, {part['period']}, before"
                 out.amount(where, part["before"] or "0", booked[key])
             booked[key] = number(part["after"])
+
+
+def check_balances(
+    statement: Mapping[str, Any], balances: dict[str, Mapping[str, str]], whole: bool, out: Findings
+) -> None:
+    """What is held, carried and advanced before a line is what it was after the line before, unless one was reversed.
+
+    What is payable before a line depends on what the bank answered meanwhile, which statements do not tell.
+    """
+    reversed_ = {line["plan"] for line in statement["reversed"]}
+    for plan in reversed_:
+        balances[plan] = {}
+    for line in statement["lines"]:
+        before, plan = balances.get(line["plan"]), line["plan"]
+        if whole and before and not line["merged"] and before["currency"] == line["currency"]:
+            where = f"{statement['payee']} {statement['number']}, line {line['line']}, opening"
+            for name in ("held", "carried", "draw"):
+                out.amount(f"{where}.{name}", line["opening"][name], number(before[name]))
+        if before is None or before:
+            balances[plan] = line["closing"] | {"currency": line["currency"]}
 
 
 def check_year(before: Mapping[str, Any] | None, statement: Mapping[str, Any], out: Findings) -> None:

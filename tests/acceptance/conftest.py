@@ -19,12 +19,13 @@ import pytest
 import uvicorn
 
 from services.client import ValueLoopClient
-from services.runtime import build_runtimes, prepare
+from services.runtime import build_runtimes, database_urls, prepare
 from shared.http.application import create_app
 from shared.identity import LocalIssuer, identity_of
 from shared.log.worker import run_workers
 from shared.settings import Settings
 from shared.telemetry import configure_logging
+from tests.checked import verified
 
 EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "auditor")
 
@@ -195,6 +196,7 @@ def installation(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) ->
     configure_logging(settings.log_level, json=False)
     with running(settings, postgres_url) as made:
         yield made
+    verified(build_runtimes(settings, database_urls(settings, postgres_url))["incentives"].engine)
 
 
 @pytest.fixture
