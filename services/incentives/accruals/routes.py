@@ -93,9 +93,10 @@ def list_unit_accruals(context: Context, page: Paging, code: Code, period: InPer
     people = [subject.removeprefix("person:") for subject in below if subject.startswith("person:")]
     pairs = source.pairs(people, list(plans), after=page.after or ("", ""), limit=page.fetch)
     lines = [
-        schemas.PersonTotal(**total_view(accrual(plans[plan], one)))
-        for person, plan in pairs for one in plans[plan].people([person])
+        schemas.PersonTotal(**total_view(accrual(plan, one)))
+        for plan in plans.values() for one in plan.people([person for person, code in pairs if code == plan.code])
     ]  # fmt: skip
+    lines.sort(key=lambda item: (item.person, item.plan))
     shown = page.of(lines, lambda item: [item.person, item.plan])
     totals = [total for plan in plans.values() if (total := _plan_total(plan, people))]
     return schemas.UnitAccruals(**dict(shown), unit=code, period=source.period.label, totals=totals)
