@@ -21,7 +21,7 @@ class StatementsIssued(Contract):
 
     TYPE, TOPIC = "valueloop.incentives.statements-issued.v1", TOPIC
     run: Run
-    statements: list[Issued]
+    statements: list[Issued] = Field(description="Some of the run's; all its events together hold all.")
 
 
 EVENTS: tuple[type[Contract], ...] = (StatementsIssued,)
