@@ -24,10 +24,12 @@ def close(loop: Loop, period: str, after: str = "2026-01-01") -> None:
 def recalculate(loop: Loop, period: str = "2025-Q1", currency: str = "CNY") -> None:
     """A run of a period is opened and calculated, which restates what has moved in closed periods."""
     code = f"run-{next(_keys)}"
+    loop.settle()
     for path, body in (("", {"code": code, "period": period, "currency": currency, "promised": "2026-01-31"}),
                        (f"/{code}/calculations", {})):  # fmt: skip
         loop.client.post(f"/incentives/v1/payout-runs{path}", body, **{"Idempotency-Key": f"{code}{path}"})
-    loop.settle()
+    while loop.settle().get(f"incentives/payout-runs/{code}")["status"] == "calculating":
+        pass
 
 
 def entitled(loop: Loop, person: str, period: str = "2025-Q1") -> list[Any]:
