@@ -4,7 +4,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
+from services import cli_payout
 from services.client import ApiProblem
 from tests.acceptance.conftest import Loop
 from tests.acceptance.paying import close, entitled
@@ -100,3 +102,14 @@ def test_a_run_of_which_nobody_else_approved_is_not_released(office: Office) -> 
         with pytest.raises(ApiProblem) as caught:
             office.post(both, f"/q1/{path}", **body)
         assert caught.value.type == kind
+
+
+def test_the_command_line_lists_runs_and_follows_one(office: Office) -> None:
+    office.release("q1", "2025-Q1", "2025-04-15")
+    office.post(office.li, "", code="q2", period="2025-Q1", currency="CNY", promised="2025-07-15")
+    office.post(office.li, "/q2/calculations")
+    whose = ["--url", office.chen.base_url, "--token", office.chen.token]
+    followed = CliRunner().invoke(cli_payout.app, ["payout", "progress", "q2", *whose])
+    assert followed.output.splitlines()[-1] == "q2: calculated, 100 %, 0 lines, pays 0 CNY."
+    listed = CliRunner().invoke(cli_payout.app, ["payout", "list", *whose])
+    assert "q1" in listed.output and "released" in listed.output and "10000" in listed.output

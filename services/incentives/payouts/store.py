@@ -22,6 +22,17 @@ _TYPED = (
     "carried numeric, draw numeric, expense numeric, moved jsonb, advance numeric, granted numeric, recovered numeric, "
     "clawed_back numeric, account text, amount numeric, why text, promised date"
 )
+_RANGE = "company = :company AND run = :run AND line BETWEEN :first AND :last"
+_AMOUNTS = ("regular", "adjustment", "payable", "held", "carried", "draw", "expense", "advance", "granted", "recovered",
+            "clawed_back", "amount")  # fmt: skip
+_PLAIN = ", ".join(f"'{name}', CAST(trim_scale({name}) AS text)" for name in _AMOUNTS)
+# A `PayoutLine`, as the event has it.
+_AS_JSON = f"""
+    jsonb_build_object('line', line, 'payee', payee, 'plan', plan, 'parts', parts, 'moved', moved, 'account', account,
+    'why', why, 'promised', promised, {_PLAIN}, 'postings', coalesce((SELECT jsonb_agg(jsonb_build_object('number',
+    p.number, 'debit', p.debit, 'debit_payee', p.debit_payee, 'credit', p.credit, 'credit_payee', p.credit_payee,
+    'amount', CAST(trim_scale(p.amount) AS text), 'cause', p.cause) ORDER BY p.number) FROM posting p
+    WHERE (p.company, p.run, p.line, p.entry) = (l.company, l.run, l.line, 'release')), '[]'))"""
 
 
 class RunNotFound(NotFound):
@@ -116,20 +127,29 @@ def postings_of(uow: UnitOfWork, company: str, run: str, after: int, last: int) 
     )  # fmt: skip
 
 
+def lines_as_json(uow: UnitOfWork, company: str, run: str, after: int, last: int) -> list[str]:
+    """Released lines with their postings as JSON, a `PayoutLine` each, by number."""
+    rows = uow.rows(
+        f"SELECT CAST({_AS_JSON} AS text) AS line FROM payout_line l WHERE {_RANGE} ORDER BY l.line",
+        company=company, run=run, first=after + 1, last=last,
+    )  # fmt: skip
+    return [row.line for row in rows]
+
+
 def release_lines(uow: UnitOfWork, company: str, run: str, first: int, last: int) -> None:
     """Lines that were posted are to be paid, or kept; what the bank refused before is paid by them now."""
     ledger.add_up(uow, company, run, "release", range(first, last + 1))
     ledger.book(uow, company, run, first, last)
     names = {"company": company, "run": run, "first": first, "last": last}
     uow.run(
-        "UPDATE payout_line f SET status = 'retried' FROM payout_line l WHERE l.company = :company AND l.run = :run "
-        "AND l.line BETWEEN :first AND :last AND f.company = l.company AND f.currency = l.currency AND f.plan = l.plan "
-        "AND (f.payee = l.payee OR l.moved @> jsonb_build_array(jsonb_build_object('payee', f.payee))) "
-        "AND f.status = 'failed'", **names,
+        f"WITH l AS (SELECT currency, payee, plan, moved FROM payout_line WHERE {_RANGE}) UPDATE payout_line "
+        "SET status = 'retried' WHERE company = :company AND status = 'failed' AND (currency, payee, plan) IN "
+        "(SELECT currency, payee, plan FROM l UNION ALL SELECT currency, m.payee, plan FROM l, "
+        "jsonb_to_recordset(moved) AS m(payee text))", **names,
     )  # fmt: skip
     uow.run(
         "UPDATE payout_line SET status = CASE WHEN account = 'payable' AND amount > 0 THEN 'released' ELSE 'kept' END "
-        "WHERE company = :company AND run = :run AND line BETWEEN :first AND :last", **names,
+        f"WHERE {_RANGE}", **names,
     )  # fmt: skip
 
 

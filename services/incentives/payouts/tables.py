@@ -63,6 +63,8 @@ def _runs(metadata: MetaData) -> None:
         Index("ix_payout_line_payee", "company", "payee", "plan"),
         Index("ix_payout_line_unsettled", "company", "currency", "payee", "plan",
               postgresql_where=text("status IN ('released', 'failed')")),
+        Index("ix_payout_line_failed", "company", "currency", "payee", "plan",
+              postgresql_where=text("status = 'failed'")),
     )  # fmt: skip
 
 

@@ -79,6 +79,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('released', 'failed')"),
     )
+    op.create_index(
+        "ix_payout_line_failed",
+        "payout_line",
+        ["company", "currency", "payee", "plan"],
+        unique=False,
+        postgresql_where=sa.text("status = 'failed'"),
+    )
     op.create_table(
         "payout_run",
         sa.Column("company", sa.Text(), nullable=False),
