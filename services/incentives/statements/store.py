@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
 from shared.closing import code_version
-from shared.contracts.statements import Issued, StatementsIssued
-from shared.database.unit_of_work import Jsonb, UnitOfWork
+from shared.contracts.statements import StatementsIssued
+from shared.database.unit_of_work import UnitOfWork
 from shared.service import Received
 
 from ..entitlements.steps import Program, from_json
@@ -29,30 +30,46 @@ def issue(uow: UnitOfWork, company: str, run: Any, after: int, last: int) -> Non
     groups = [(payee, list(rows)) for payee, rows in groupby(lines, key=lambda row: row.payee)]
     for start in range(0, len(groups), PAYEES):
         made = _Making(uow, company, run, dict(groups[start : start + PAYEES]), programs).statements()
-        issued = [Issued(payee=one["payee"], number=one["number"], hash=rules.hash_of(one),
-                         content=rules.canonical(one)) for one in made]  # fmt: skip
-        for chunk in _chunks(issued):
-            event = StatementsIssued(run=run.code, statements=chunk)
-            insert(uow, company, event)
-            uow.publish(event, company=company, key=run.code)
+        for chunk in _chunks([_told(one) for one in made]):
+            _insert(uow, company, run.code, chunk)
+            uow.publish_raw(StatementsIssued, _event(run.code, chunk), company=company, key=run.code)
 
 
-def insert(uow: UnitOfWork, company: str, event: StatementsIssued) -> None:
-    """Keeps statements as they were told."""
-    told = [(one, json.loads(one.content)) for one in event.statements]
+@dataclass(frozen=True, slots=True)
+class _Told:
+    content: Mapping[str, Any]
+    text: str
+    sha256: str
+
+
+def _told(content: dict[str, Any]) -> _Told:
+    text = rules.canonical(content)
+    return _Told(content, text, sha256(text.encode()).hexdigest())
+
+
+def _event(run: str, told: Sequence[_Told]) -> str:
+    """A `StatementsIssued` as JSON; models of a million would take minutes."""
+    issued = [{"payee": one.content["payee"], "number": one.content["number"], "hash": one.sha256, "content": one.text}
+              for one in told]  # fmt: skip
+    return json.dumps({"run": run, "statements": issued}, ensure_ascii=False)
+
+
+def _insert(uow: UnitOfWork, company: str, run: str, told: Sequence[_Told]) -> None:
     uow.copy(
         "statement",
         ("company", "payee", "number", "run", "period", "content", "hash", "previous", "sources"),
-        ((company, one.payee, one.number, event.run, content["period"], Jsonb(content), one.hash, content["previous"],
-          _sources(company, content)) for one, content in told),
+        ((company, one.content["payee"], one.content["number"], run, one.content["period"], one.text, one.sha256,
+          one.content["previous"], _sources(company, one.content)) for one in told),
     )  # fmt: skip
 
 
 def issued_again(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """Where databases are rebuilt statements are those that were told, whatever the code would make of them now."""
     for received in events:
-        insert(uow, received.company, received.event)
-        uow.publish(received.event, company=received.company, key=received.event.run)
+        event: StatementsIssued = received.event
+        told = [_Told(json.loads(one.content), one.content, one.hash) for one in event.statements]
+        _insert(uow, received.company, event.run, told)
+        uow.publish(event, company=received.company, key=event.run)
 
 
 def _sources(company: str, content: Mapping[str, Any]) -> list[str]:
@@ -63,14 +80,14 @@ def _sources(company: str, content: Mapping[str, Any]) -> list[str]:
     })  # fmt: skip
 
 
-def _chunks(issued: Sequence[Issued]) -> Iterator[list[Issued]]:
-    chunk, size = list[Issued](), 0
-    for one in issued:
-        if chunk and size + len(one.content) > IN_EVENT:
+def _chunks(told: Sequence[_Told]) -> Iterator[list[_Told]]:
+    chunk, size = list[_Told](), 0
+    for one in told:
+        if chunk and size + len(one.text) > IN_EVENT:
             yield chunk
             chunk, size = [], 0
         chunk.append(one)
-        size += len(one.content)
+        size += len(one.text)
     if chunk:
         yield chunk
 
