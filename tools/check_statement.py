@@ -244,6 +244,19 @@ def check_steps(where: str, part: Mapping[str, Any], out: Findings) -> None:
     last = values[part["steps"][-1]["id"]]
     out.amount(f"{where}, after", part["after"], last)
     check_summary(where, part, steps, values, out)
+    for cause in part["moved"]:
+        check_cause(f"{where}, moved {cause['what']} {cause['code']}", cause, part["inputs"], out)
+
+
+def check_cause(where: str, cause: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]], out: Findings) -> None:
+    """What moved is now what the calculation cites."""
+    now = [
+        {key: one.get(key) for key in ("version", "value", "source_version")}
+        for one in inputs
+        if all((one.get(key) or "") == cause[key] for key in ("what", "code", "subject", "period"))
+    ]
+    if cause["after"] not in (now or [None]):
+        out.same(f"{where}, after", canonical(cause["after"]), canonical(now[-1] if now else None))
 
 
 def check_cites(where: str, step: Mapping[str, Any], part: Mapping[str, Any], out: Findings) -> None:

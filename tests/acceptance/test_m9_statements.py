@@ -117,8 +117,9 @@ def test_a_correction_is_one_adjustment_with_its_cause_and_both_ways_lead_to_it(
     for side, number in (("before", 1), ("after", 2)):
         found = paid.get("incentives/statement-lines", **where, version=cause[side]["source_version"])["items"]
         assert [one["number"] for one in found] == [number]
-    done = check([first, second])
-    assert done.stdout == "2 statements, 0 differences.\n"
+    assert check([first, second]).stdout == "2 statements, 0 differences.\n"
+    cause["after"]["value"] = "93"
+    assert "moved goal output, after" in check([first, second]).stdout
 
 
 def test_it_is_printed_in_chinese_too(paid: Loop) -> None:
