@@ -39,7 +39,7 @@ class Defect:
     says: str
     patches: Patches
     log: str = ""
-    within: int = 10
+    within: int = 100
 
     @contextmanager
     def built_in(self) -> Iterator[None]:
