@@ -71,7 +71,7 @@ def test_bytes_that_no_forwarder_sent_are_passed_over(cluster: Cluster, client: 
             for value, headers in (
                 (b"\xff\xfe", []), (None, []), (b"{}", [("ce_position", b"many")]), (b"{}", [("ce_type", b"\xff")]),
             ):  # fmt: skip
-                producer.send(checks.PREFIX + topic, value, partition=partition, headers=headers)
+                producer.send(checks.PREFIX + topic, value, key=b"key", partition=partition, headers=headers)
     producer.flush()
     producer.close()
     push(client, "behind")
@@ -177,7 +177,7 @@ def test_sigterm_in_the_middle_of_a_batch_leaves_neither_done_nor_parked(cluster
         for member in members:
             member.held = True
             member.send(signal.SIGTERM)
-        assert [member.stop() for member in members] == [0, 0]
+        assert [member.wait() for member in members] == [0, 0]
         left = f"SELECT count(*) FROM log.lease WHERE part = 'read' AND owner = ANY(ARRAY{sorted(owners)})"
         assert cluster.rows(service, left) == [(0,)], "a worker that drains gives its partitions back"
         assert cluster.rows(service, "SELECT count(*) FROM log.parked") == [(0,)]
