@@ -63,6 +63,7 @@ def serve(settings: Settings, names: Iterable[str], listener: socket.socket) -> 
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=settings.drain_seconds
     )
+    stop_on_signals()  # uvicorn raises its signal again when it is done: having stopped as told is no failure
     DrainingServer(config, app.state.readiness, settings.drain_grace_seconds).run(sockets=[listener])
     _dispose(runtimes)
 

@@ -1,6 +1,6 @@
 """A real PostgreSQL for every test process, and freshly migrated databases out of a copy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 import psycopg
@@ -9,7 +9,7 @@ import pytest
 from shared.database import migrations
 from shared.database.embedded import FOR_TESTS, EmbeddedPostgres
 from shared.database.provision import ServiceUrls, make_database, provision
-from shared.log.postgres import create_topics
+from shared.log.postgres import PostgresLog, create_topics
 from shared.service import Runtime
 from shared.settings import Settings
 
@@ -60,6 +60,15 @@ def database(postgres_url: str, template: Callable[[str], str], _numbers: Iterat
             administrator.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+def disconnect(runtimes: Iterable[Runtime]) -> None:
+    """Closes their connections: a test that makes many installations would else use up the server's."""
+    for runtime in runtimes:
+        runtime.engine.dispose()
+        for log in runtime.logs.values():
+            if isinstance(log, PostgresLog):
+                log.engine.dispose()
+
+
 @pytest.fixture
 def runtimes(database: NewDatabase) -> Iterator[NewRuntimes]:
     """`runtimes("goals", "metrics")`: services over empty databases with topics made; all four if none is named."""
@@ -78,7 +87,4 @@ def runtimes(database: NewDatabase) -> Iterator[NewRuntimes]:
         return built
 
     yield make
-    for runtime in made:
-        runtime.engine.dispose()
-        for log in runtime.logs.values():
-            log.engine.dispose()
+    disconnect(made)

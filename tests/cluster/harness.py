@@ -94,6 +94,11 @@ class Member:
             return 0
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 60) -> int:
+        """The exit code of one that was told to stop: a second SIGTERM would kill an interpreter about to end."""
+        assert self.process
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -131,6 +136,7 @@ class Cluster:
             "VALUELOOP_LEASE_SECONDS": str(LEASE),
             "VALUELOOP_KAFKA_TIMEOUT_SECONDS": "5",
             "VALUELOOP_LOG_LEVEL": "warning",
+            "COLUMNS": "250",  # tables break no sentence that a test looks for
             **self.settings,
         }
 

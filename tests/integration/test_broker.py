@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from kafka.errors import KafkaError
 
 from deploy.kafka import broker as module
 from deploy.kafka.broker import PASSWORD, USER, Broker, KafkaUnavailable, missing
+from shared.log.kafka import Cluster
+from shared.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +62,18 @@ def test_address_and_acknowledged_records_survive_a_stop_and_a_kill(broker: Brok
     broker.kill()
     assert broker.start() == before
     assert heard(broker)[-2:] == [b"before", b"between"]
+
+
+def test_a_producer_that_is_thrown_away_sends_nothing_more(broker: Broker) -> None:
+    producer = Cluster(Settings(kafka_bootstrap=broker.bootstrap)).producer()
+    producer.send("told", partition=0, key=b"", value=b"acknowledged", headers=[]).get(20)
+    broker.kill()
+    producer.send("told", partition=0, key=b"", value=b"waits", headers=[])
+    producer.close(0)
+    broker.start()
+    say(b"another", bootstrap_servers=broker.bootstrap)
+    assert heard(broker)[-2:] == [b"acknowledged", b"another"]
+    assert not [each.name for each in threading.enumerate() if "producer" in each.name and each.is_alive()]
 
 
 def test_a_user_over_tls_and_a_certificate_each_get_in_and_nobody_else(broker: Broker) -> None:

@@ -28,6 +28,7 @@ from shared.service import Runtime
 from shared.state import Difference, Place, difference, digests
 from shared.telemetry import configure_logging
 from tests.acceptance.conftest import Loop
+from tests.conftest import disconnect
 from tests.simulation.story import Act, Configure, Decide, Push, Settle, Tick, story
 
 SEEDS, CUTS, LENGTH = range(4), 5, 90
@@ -157,6 +158,7 @@ def test_a_rebuild_equals_live_at_random_cuts_in_other_orders_and_doubled(
         again = runtimes(**how, **SMALL)
         rebuild(logs(live.runtimes), again, workers=dice.randint(1, 3))
         assert differences(live.runtimes, again) == {}, f"seed {seed}, {cut} acts, {how}"
+        disconnect(again.values())
 
 
 def test_the_changed_reading_is_named(loop: Loop, live: Live, runtimes: Any) -> None:

@@ -217,7 +217,7 @@ DEFECTS = (
     Defect("last-by-arrival", "of a stock the value that came last counts, not the latest", _last_by_arrival),
     Defect("revision-by-arrival", "the revision that came last counts, not the highest", _revision_by_arrival),
     Defect("early-retraction-lost", "a retraction before what it retracts is forgotten", _early_retraction_lost),
-    Defect("late-rate-ignored", "a rate that comes late changes nothing", _late_rate_ignored),
+    Defect("late-rate-ignored", "a rate that comes late changes nothing", _late_rate_ignored, within=30),
     Defect("dirty-key-dropped", "of many figures to be computed anew one is forgotten", _dirty_key_dropped),
 )
 BY_NAME: Mapping[str, Defect] = {defect.name: defect for defect in DEFECTS}

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tests.simulation.defects import DEFECTS, Defect
+from tests.simulation.defects import BY_NAME, DEFECTS, Defect
 from tests.simulation.engine import Case, Simulator, shrink, simulator
 
 SEEDS = int(os.environ.get("VALUELOOP_SIMULATION_SEEDS", "16"))
 FIRST = int(os.environ.get("VALUELOOP_SIMULATION_FIRST", "0"))
-QUICK = ("position-apart", "sent-early", "late-rate-ignored")
+QUICK = ("position-apart", "sent-early", "early-retraction-lost")
 ALL = SEEDS >= 100  # as .ci/run asks for
 
 
@@ -65,7 +65,7 @@ def test_a_defect_is_found(simulated: Simulator, defect: Defect, capsys: pytest.
 
 
 def test_a_failure_shrinks_to_what_it_needs(simulated: Simulator) -> None:
-    defect = next(each for each in DEFECTS if each.name == "late-rate-ignored")
+    defect = BY_NAME["early-retraction-lost"]
 
     def fails(case: Case) -> bool:
         return bool(simulated.play(case).wrong)
