@@ -235,6 +235,6 @@ class RunStep(Contract):
 
 
 EVENTS: tuple[type[Contract], ...] = (
-    PaymentAccount, Hold, PayeeMerge, RunOpened, RunCalculated, RunSubmitted, RunApproved, RunRejected, PayoutReleased, PayoutSettled,
-    PayoutReversed, RunStep,
+    PaymentAccount, Hold, PayeeMerge, RunOpened, RunCalculated, RunSubmitted, RunApproved, RunRejected, PayoutReleased,
+    PayoutSettled, PayoutReversed, RunStep,
 )  # fmt: skip
