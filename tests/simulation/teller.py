@@ -24,7 +24,7 @@ class Pending:
 
     @property
     def entity(self) -> tuple[str, ...]:
-        """Acts of one entity follow each other; those of others may overtake. Empty: it follows everything."""
+        """Acts of one entity follow each other; others may overtake. Empty: it follows everything, and is followed so."""
         match self.act:
             case Configure(company, service, _, path):
                 return company, service, path
@@ -59,7 +59,7 @@ class Teller:
         if self.unanswered and (not self.left or self._dice.random() < 0.4):
             return self._send(self.unanswered.pop(self._dice.randrange(len(self.unanswered))))
         busy = {pending.entity for pending in self.unanswered}
-        if busy and (self.left[0].entity in busy or not self.left[0].entity):
+        if busy and (() in busy or self.left[0].entity in busy or not self.left[0].entity):
             return "waits for an answer"
         following = self.left.popleft()
         if isinstance(following.act, Settle):
