@@ -24,7 +24,7 @@ class Pending:
 
     @property
     def entity(self) -> tuple[str, ...]:
-        """Acts of one entity follow each other; others may overtake. Empty: it follows everything, and is followed so."""
+        """Acts of one entity follow each other; others may overtake. Empty: it follows all, and all follow it."""
         match self.act:
             case Configure(company, service, _, path):
                 return company, service, path
