@@ -147,10 +147,10 @@ class Chaos:
         One that joined before takes over. Then SIGCONT: those that were stopped find that they own nothing any more.
         """
         stopped = self.cluster.workers(service)
+        old = self.steady_owners(service, len(stopped))  # who was killed just now starts again first
         for member in stopped:
             member.held = True
         try:
-            old = self.steady_owners(service, len(stopped))
             successor = self.cluster.join(f"{service}-3", service)
             (new,) = wait_for("one that joins", lambda: self._owners(service, len(stopped) + 1)) - old
             with suppress(AssertionError):  # where the load pauses just now, they are stopped while they wait for it

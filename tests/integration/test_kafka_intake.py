@@ -143,7 +143,7 @@ def erp(broker: Broker, runtimes: Any, tmp_path: Path, settings: Settings) -> It
     runtime, issuer, app = build(runtimes, tmp_path, partitions=2, settable_clock=True)
     runtime.settings = settings
     cluster = Cluster(settings)
-    apply(cluster, plan(cluster, wanted_topics(settings, [runtime]) | {"goals.configuration": 1}))
+    apply(cluster, plan(cluster, dict.fromkeys(runtime.service.inputs, 1) | wanted_topics(settings, [runtime])))
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=20_000_000)
     with TestClient(app) as http:
         yield Erp(House(runtime, http, issuer).set_up(), cluster, producer)
