@@ -23,6 +23,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from test_intake import House, build, event
 
 from deploy.kafka.broker import Broker, missing
+from services.metrics.app import service as metrics
 from services.metrics.events.kafka import KafkaIntake
 from services.metrics.events.records import Raw, judge
 from services.runtime import wanted_topics
@@ -143,7 +144,7 @@ def erp(broker: Broker, runtimes: Any, tmp_path: Path, settings: Settings) -> It
     runtime, issuer, app = build(runtimes, tmp_path, partitions=2, settable_clock=True)
     runtime.settings = settings
     cluster = Cluster(settings)
-    apply(cluster, plan(cluster, dict.fromkeys(runtime.service.inputs, 1) | wanted_topics(settings, [runtime])))
+    apply(cluster, plan(cluster, dict.fromkeys(metrics().inputs, 1) | wanted_topics(settings, [runtime])))
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=20_000_000)
     with TestClient(app) as http:
         yield Erp(House(runtime, http, issuer).set_up(), cluster, producer)
