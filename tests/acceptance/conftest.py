@@ -116,7 +116,7 @@ class Loop:
 
     def settle(self) -> "Loop":
         """Waits until everything sent has rippled through all services."""
-        self.client.wait_until_settled(timeout=60)
+        self.client.wait_until_settled(timeout=180)
         return self
 
     def time_reaches(self, instant: str) -> "Loop":

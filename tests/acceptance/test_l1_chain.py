@@ -29,7 +29,7 @@ def test_feedback_to_the_start_is_legal_when_it_takes_effect_in_the_next_period(
     node(loop, "rd", "production")
     node(loop, "production", "service")
     node(loop, "service", "rd", next_period=True)
-    edges = loop.get("metrics/chain", period="2025-01")["edges"]
+    edges = loop.settle().get("metrics/chain", period="2025-01")["edges"]
     assert {(edge["source"], edge["target"], edge["next_period"]) for edge in edges} == {
         ("rd", "production", False),
         ("production", "service", False),
