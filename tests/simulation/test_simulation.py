@@ -12,10 +12,8 @@ import structlog
 from tests.simulation.defects import BY_NAME, DEFECTS, Defect
 from tests.simulation.engine import Case, Simulator, shrink, simulator
 
-SEEDS = int(os.environ.get("VALUELOOP_SIMULATION_SEEDS", "16"))
+SEEDS = int(os.environ.get("VALUELOOP_SIMULATION_SEEDS", "24"))
 FIRST = int(os.environ.get("VALUELOOP_SIMULATION_FIRST", "0"))
-QUICK = ("position-apart", "sent-early", "early-retraction-lost")
-ALL = SEEDS >= 100  # as .ci/run asks for
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def found(simulated: Simulator, defect: Defect) -> int | None:
         return next((n + 1 for n in range(defect.within) if simulated.play(Case(n, log=defect.log)).wrong), None)
 
 
-@pytest.mark.parametrize("defect", [each for each in DEFECTS if ALL or each.name in QUICK], ids=lambda each: each.name)
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda each: each.name)
 def test_a_defect_is_found(simulated: Simulator, defect: Defect, capsys: pytest.CaptureFixture[str]) -> None:
     seeds = found(simulated, defect)
     assert seeds, f"{defect.says}: not found within {defect.within} seeds"
