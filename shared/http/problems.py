@@ -209,4 +209,5 @@ def handlers() -> dict[Any, Any]:
         HTTPException: in_the_loop(http_problem),
         sqlalchemy.exc.SQLAlchemyError: in_the_loop(database_problem),
         psycopg.Error: in_the_loop(database_problem),
+        ConnectionError: in_the_loop(database_problem),  # among them a topic widened under the request
     }

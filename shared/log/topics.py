@@ -176,6 +176,9 @@ def raise_partitions(owner: Runtime, readers: Iterable[Runtime], topic: str, cou
         raise WrongTopics(f"{topic} is not a topic of several partitions.", remedy="See `valueloop status` for them.")
     reading = [runtime for runtime in readers if topic in runtime.service.inputs]
     with owner.engine.begin() as connection:
+        # The session is idle while readers go on, and must live that long.
+        idle = "SELECT set_config('idle_in_transaction_session_timeout', :longest, true)"
+        connection.execute(text(idle), {"longest": f"{seconds + 30}s"})
         # Every publisher updates its partition's row, so these locks keep all of them out.
         sql = "SELECT partition, next_pos FROM log.partition WHERE topic = :topic ORDER BY partition FOR UPDATE"
         ends: dict[int, int] = {row[0]: row[1] for row in connection.execute(text(sql), {"topic": topic})}

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from services.metrics.events.clock import tick_if_due
 from shared.contracts.base import Configuration, Defined, Tick
@@ -25,6 +26,7 @@ from shared.database.unit_of_work import unit_of_work
 from shared.http.application import create_app
 from shared.identity import Identity, JwksFile, LocalIssuer
 from shared.log import Record
+from shared.log.postgres import add_partitions
 from shared.log.worker import Worker, handle, open_feed, types_of
 from shared.service import Runtime
 
@@ -254,6 +256,25 @@ def test_while_the_database_refuses_nothing_is_half_done_and_the_sender_is_told_
         )
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    assert house.statuses(event("1")) == ["accepted"]
+
+
+def test_events_that_wait_while_their_topic_is_widened_are_refused_for_the_moment_and_go_in_when_repeated(
+    house: House,
+) -> None:
+    topic = "metrics.source-events"
+    count = house.value("SELECT count(*) FROM log.partition WHERE topic = :topic", topic=topic)
+    content, headers = json.dumps([event("1")]), {"Content-Type": BATCH}
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor(1) as pool, house.runtime.engine.begin() as connection:
+        connection.execute(text("SELECT 1 FROM log.partition WHERE topic = :topic FOR UPDATE"), {"topic": topic})
+        answer = pool.submit(house.call, "POST", "events", "source", content=content, headers=headers)
+        while not house.value(waiting):
+            assert not answer.done()
+        add_partitions(connection, topic, range(count, count + 2))
+        connection.commit()
+        refused = answer.result()
+    assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0
     assert house.statuses(event("1")) == ["accepted"]
 
 
