@@ -17,6 +17,8 @@ from .drivers.routes import router as drivers
 from .drivers.store import settle
 from .entitlements.routes import router as entitlements
 from .entitlements.touched import touch_all
+from .objections.routes import router as objections
+from .objections.store import ACCEPTED as OBJECTED
 from .overrides.routes import note_overrides
 from .overrides.routes import router as overrides
 from .payouts.answers import router as answers
@@ -57,7 +59,7 @@ def service() -> Service:
             "incentives.steps",
         ),
         handlers=HANDLERS,
-        accepted={**ACCEPTED, StatementsIssued: issued_again},
+        accepted={**ACCEPTED, StatementsIssued: issued_again, **OBJECTED},
         commands={
             Plan: note_drivers,
             Assignment: note_assignments,
@@ -87,6 +89,7 @@ def service() -> Service:
             answers,
             exports,
             statements,
+            objections,
             settings_router(),
         ),
         policies=POLICIES,

@@ -102,6 +102,14 @@ POLICIES = (
         read=one_of("hold", "pay"),
     ),
     PolicyDefinition(
+        code="objection_due_hours",
+        meaning="How long after it was raised an objection is to be answered; elapsed hours.",
+        unit="h",
+        default="240",
+        source="mechanism M9",
+        read=decimal_between("0", "8784"),
+    ),
+    PolicyDefinition(
         code="journal_accounts",
         meaning="The account of the general ledger that stands for each kind of account here, as JSON.",
         unit="accounts",

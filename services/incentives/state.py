@@ -22,6 +22,9 @@ STATE = {
     "driver of a plan": """
         SELECT company, '' AS period, plan || ' ' || kind || ' ' || code || ' ' || subject || ' ' || period_kind AS key,
         'null'::jsonb AS value FROM plan_driver""",
+    "objection": """
+        SELECT company, period, id AS key,
+        jsonb_build_array(payee, plan, status, overdue, escalated_to, answer) AS value FROM objection""",
     **LEDGER,
     "statement": """
         SELECT company, period, payee || ' ' || number AS key, jsonb_build_array(run, hash) AS value FROM statement""",

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -82,6 +83,20 @@ Table(
     Column("change", BigInteger, nullable=False), Column("latest", Boolean, nullable=False),
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("ix_entitlement_payee", "company", "payee", "period"),
+)  # fmt: skip
+
+# An objection to what somebody is entitled to in a closed period, and its answer; `number` counts those of a period.
+Table(
+    "objection", metadata,
+    Column("company", Text, primary_key=True), Column("id", Text, primary_key=True),
+    Column("number", Integer, nullable=False), Column("payee", Text, nullable=False),
+    Column("plan", Text, nullable=False), Column("period", Text, nullable=False), Column("text", Text, nullable=False),
+    Column("claim", JSONB, nullable=False), Column("status", Text, nullable=False, server_default="open"),
+    Column("raised_by", Text, nullable=False), Column("raised_at", DateTime(timezone=True), nullable=False),
+    Column("due", DateTime(timezone=True), nullable=False), Column("overdue", Boolean, nullable=False),
+    Column("escalated_to", Text), Column("answer", JSONB),
+    Index("ix_objection_payee", "company", "payee"),
+    Index("ix_objection_open", "company", "due", postgresql_where=text("status = 'open'")),
 )  # fmt: skip
 
 # Up to which change of the service the entitlements of a closed period are computed, by plan, pool or award; the row

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from shared.contracts.base import Citation, Code, Configuration, Contract, PeriodLabel, Policy, Subject
+from shared.contracts.objections import EVENTS as OBJECTIONS
 from shared.contracts.payouts import EVENTS as PAYOUTS
 from shared.contracts.payouts import (  # noqa: F401  parts of those events, for the catalogue
     FailedLine,
@@ -249,4 +250,5 @@ class DriverChanged(Contract):
 
 EVENTS: tuple[type[Contract], ...] = (
     Plan, Assignment, Override, Pool, Award, IncentivesPolicy, DriverChanged, *PAYOUTS, *STATEMENTS,
+    *OBJECTIONS,
 )  # fmt: skip

@@ -47,6 +47,12 @@ def test_paid_numbers_come_out_to_the_cent_when_everything_is_rebuilt(live: Live
     loop.settle()
     release(loop, "late", "2025-Q1", "2025-05-15")
     order(loop, f"{RUNS}/late/lines/2/reversals", "chen", reason="Wrong.")
+    order(loop, "/incentives/v1/people/wang/objections", statement=1, line=1, text="Too little.")
+    order(loop, "/incentives/v1/people/zhao/objections", statement=1, line=2, text="Much too little.")
+    order(
+        loop, "/incentives/v1/objections/2025-Q1.1/answers", "chen", outcome="adjusted", amount="5000", reason="A slip."
+    )
+    loop.time_reaches("2025-05-01")
     order(loop, RUNS, code="open", period="2025-Q1", currency="CNY", promised="2025-06-15")
     order(loop, f"{RUNS}/open/calculations")
     again = rebuilt(live, runtimes)
