@@ -91,7 +91,7 @@ Table(
     Column("company", Text, primary_key=True), Column("id", Text, primary_key=True),
     Column("number", Integer, nullable=False), Column("payee", Text, nullable=False),
     Column("plan", Text, nullable=False), Column("period", Text, nullable=False), Column("text", Text, nullable=False),
-    Column("claim", JSONB, nullable=False), Column("status", Text, nullable=False, server_default="open"),
+    Column("claim", Text, nullable=False), Column("status", Text, nullable=False, server_default="open"),
     Column("raised_by", Text, nullable=False), Column("raised_at", DateTime(timezone=True), nullable=False),
     Column("due", DateTime(timezone=True), nullable=False), Column("overdue", Boolean, nullable=False),
     Column("escalated_to", Text), Column("answer", JSONB),

@@ -67,6 +67,22 @@ def test_a_refusal_gives_its_reason_and_moves_nothing(paid: Loop) -> None:  # no
     assert [one["latest"] for one in paid.get("incentives/people/wang/entitlements")] == [True, True]
 
 
+def test_a_claimed_event_is_previewed_and_the_correction_comes_to_what_was_told(paid: Loop) -> None:
+    missing = paid.event("output", "2025-03-30", subject="unit:company", value=12)
+    raised = objects(paid, statement=1, line=1, text="One truck is missing.", claim={"change": {"events": [missing]}})
+    assert raised["claim"]["change"]["events"][0]["data"]["value"] == 12
+    address = raised["links"]["counterfactual"]
+    assert refused(paid.speaking_as("wang", "employee").get, address) == "403 role-missing None"
+    shown = paid.speaking_as("chen", "compensation").get(address)
+    assert (shown["before"], shown["after"]) == ("9000", "10000")
+    paid.push([missing])
+    paid.settle()
+    told = answer(paid, raised["id"], outcome="corrected", reason="The event was pushed again.")["answer"]
+    assert (told["before"], told["after"], told["amount"]) == ("10000", "10000", None)
+    release(paid, "q1-again")
+    assert statement(paid, 2)["statement"]["lines"][0]["adjustment"] == "1000"
+
+
 def test_an_objection_without_an_answer_goes_to_the_superior_when_it_is_due_and_stays_open(paid: Loop) -> None:  # noqa: F811
     paid.put("incentives/policies/objection_due_hours", value="48")
     paid.person("boss", "company")

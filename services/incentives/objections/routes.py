@@ -18,6 +18,7 @@ from shared.http.paging import Page, Paging
 from shared.http.routing import Router
 from shared.numbers import subtract
 from shared.periods import business_day
+from shared.rehearsal import PREVIEWERS
 
 from ..access import PersonalAmount, require_pay_role, require_visible
 from ..accruals.definitions import Value
@@ -28,6 +29,7 @@ from ..entitlements.store import versions
 from ..overrides.routes import check as check_override
 from ..plans.rules import OWN, DriverKey
 from ..policies import policy
+from ..previews.routes import amount_if
 from ..statements.routes import NoSuchStatement
 from ..statements.store import of_payee
 from . import schemas, store
@@ -82,7 +84,8 @@ def get_objection(context: Context, id: Id) -> schemas.ObjectionView:
 @router.get("/objections/{id}/counterfactual", operation_id="getCounterfactual",
             summary="What the amount would be if the objection were right")  # fmt: skip
 def get_counterfactual(context: Context, id: Id) -> schemas.Counterfactual:
-    """Computed now by the code that pays, with the claimed values in place of what is there."""
+    """Computed now by the code that pays: with the claimed values in place of what is there, or after a preview of the
+    claimed events and settings, which takes a role that may preview."""
     return _counterfactual(context, _visible(context, id))
 
 
@@ -125,7 +128,7 @@ def _raise(context: RequestContext, payee: str, new: schemas.NewObjection) -> sc
     hours = policy(uow, company, "objection_due_hours", business_day(calendar_of(uow, company), at))
     id = f"{period}.{store.next_number(uow, company, period)}"
     raised = ObjectionRaised(
-        objection=id, payee=payee, plan=plan, period=period, text=new.text, claim=store.claim_text(new.claim),
+        objection=id, payee=payee, plan=plan, period=period, text=new.text, claim=store.written(new.claim),
         by=context.principal.subject, at=at, due=due_at(at, hours),
     )  # fmt: skip
     store.raised(uow, company, raised)
@@ -148,11 +151,15 @@ def _line(context: RequestContext, payee: str, new: schemas.NewObjection) -> tup
 
 
 def _counterfactual(context: RequestContext, row: Any) -> schemas.Counterfactual:
-    claim = schemas.Claim.model_validate(row.claim)
-    now = _due(context, row.period, row.plan)
-    then = _due(context, row.period, row.plan, _claimed(context, row, claim))
-    before, after = _amount(now, row.payee), _amount(then, row.payee)
-    return schemas.Counterfactual(before=before, after=after, difference=subtract(after, before), currency=now.currency)
+    claim, now = store.read(row.claim), _due(context, row.period, row.plan)
+    if claim.change:
+        context.require(*PREVIEWERS)
+        before, after = amount_if(context, claim.change, row.period, row.plan, row.payee)
+    else:
+        then = _due(context, row.period, row.plan, _claimed(context, row, claim))
+        before, after = _amount(now, row.payee), _amount(then, row.payee)
+    difference = None if before is None or after is None else subtract(after, before)
+    return schemas.Counterfactual(before=before, after=after, difference=difference, currency=now.currency)
 
 
 def _due(context: RequestContext, period: str, plan: str, instead: Mapping[DriverKey, Value] | None = None) -> Due:
@@ -214,4 +221,4 @@ def _list(context: RequestContext, page: Paging, **filters: Any) -> Page[schemas
 def _view(row: Any) -> schemas.ObjectionView:
     base = f"/incentives/v1/objections/{quote(row.id)}"
     links = {"self": base, "counterfactual": f"{base}/counterfactual"}
-    return schemas.ObjectionView.model_validate(row._asdict() | {"links": links})
+    return schemas.ObjectionView.model_validate(row._asdict() | {"claim": store.read(row.claim), "links": links})

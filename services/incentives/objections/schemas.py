@@ -1,14 +1,15 @@
 """What objections look like over HTTP."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.contracts.base import Code, PeriodLabel
 from shared.contracts.incentives import Driver
 from shared.contracts.objections import Outcome
 from shared.numbers import DecimalString
+from shared.preview import Change
 
 Status = Literal["open", "refused", "adjusted", "corrected"]
 Words = Annotated[str, Field(min_length=3, max_length=2000)]
@@ -23,10 +24,17 @@ class ClaimedValue(BaseModel):
 
 
 class Claim(BaseModel):
-    """What would be right. Nothing: the words have to do."""
+    """What would be right: values, or events and settings. Nothing: the words have to do."""
 
     model_config = ConfigDict(extra="forbid")
     values: list[ClaimedValue] = Field(default_factory=list, max_length=50)
+    change: Change | None = Field(default=None, description="Events and settings as they should have come.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Claim":
+        if self.values and self.change:
+            raise ValueError("a claim has values or a change, not both")
+        return self
 
 
 class NewObjection(BaseModel):
@@ -84,7 +92,7 @@ class ObjectionView(BaseModel):
     plan: str
     period: str
     text: str
-    claim: dict[str, Any]
+    claim: Claim
     status: Status
     raised_by: str
     raised_at: datetime

@@ -3,7 +3,10 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from shared.contracts.objections import ObjectionAnswered, ObjectionOverdue, ObjectionRaised
 from shared.database.unit_of_work import Jsonb, UnitOfWork
@@ -13,6 +16,9 @@ from shared.periods import business_day
 from shared.service import Received
 
 from ..accruals.store import calendar_of
+from .schemas import Claim
+
+_ENCODE = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class ObjectionNotFound(NotFound):
@@ -29,7 +35,7 @@ def raised(uow: UnitOfWork, company: str, event: ObjectionRaised) -> None:
     """Keeps an objection that was accepted, and says so."""
     uow.run(
         "INSERT INTO objection (company, id, number, payee, plan, period, text, claim, raised_by, raised_at, due, "
-        "overdue) VALUES (:company, :objection, :number, :payee, :plan, :period, :text, CAST(:claim AS jsonb), :by, "
+        "overdue) VALUES (:company, :objection, :number, :payee, :plan, :period, :text, :claim, :by, "
         ":at, :due, false)",
         company=company, number=next_number(uow, company, event.period), **dict(event),
     )  # fmt: skip
@@ -108,6 +114,11 @@ def now(uow: UnitOfWork, company: str) -> datetime:
     return at
 
 
-def claim_text(claim: Any) -> str:
-    """A claim as it is published."""
-    return json.dumps(claim.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+def written(claim: Claim) -> str:
+    """A claim as it is kept and published: numbers in events stay what they were."""
+    return _ENCODE(claim.model_dump(exclude_defaults=True)).decode()
+
+
+def read(text: str) -> Claim:
+    """A claim as it was written."""
+    return Claim.model_validate(json.loads(text, parse_float=Decimal))

@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("period", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.Column("claim", postgresql.JSONB(), nullable=False),
+        sa.Column("claim", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), server_default="open", nullable=False),
         sa.Column("raised_by", sa.Text(), nullable=False),
         sa.Column("raised_at", sa.DateTime(timezone=True), nullable=False),
