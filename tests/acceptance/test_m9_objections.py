@@ -7,9 +7,10 @@ import pytest
 
 from services.client import ApiProblem
 from tests.acceptance.conftest import Loop
-from tests.acceptance.test_m9_statements import paid, release, statement  # noqa: F401  a fixture
+from tests.acceptance.test_m9_statements import paid, release, statement
 from tests.checked import check
 
+__all__ = ["paid"]
 pytestmark = pytest.mark.mechanism("M9")
 OBJECTIONS = "/incentives/v1/objections"
 SCORE_92 = {"values": [{"driver": {"kind": "goal", "code": "output"}, "value": "92"}]}
@@ -33,7 +34,7 @@ def refused(call: Any, *args: Any, **body: Any) -> str:
     return f"{caught.value.status} {caught.value.type} {caught.value.document.get('field')}"
 
 
-def test_an_objection_that_holds_becomes_one_adjustment_that_names_it(paid: Loop) -> None:  # noqa: F811
+def test_an_objection_that_holds_becomes_one_adjustment_that_names_it(paid: Loop) -> None:
     raised = objects(paid, statement=1, line=1, text="Two trucks are missing.", claim=SCORE_92)
     assert (raised["id"], raised["plan"], raised["period"], raised["status"]) == (
         "2025-Q1.1",
@@ -56,7 +57,7 @@ def test_an_objection_that_holds_becomes_one_adjustment_that_names_it(paid: Loop
     assert check([second]).stdout == "1 statements, 0 differences.\n"
 
 
-def test_a_refusal_gives_its_reason_and_moves_nothing(paid: Loop) -> None:  # noqa: F811
+def test_a_refusal_gives_its_reason_and_moves_nothing(paid: Loop) -> None:
     raised = objects(paid, plan="deals", period="2025-Q1", text="I sold for 20,000.", claim={"values": [SALES]})
     assert paid.client.get(raised["links"]["counterfactual"])["difference"] == "480"
     told = answer(paid, raised["id"], outcome="refused", reason="The orders were cancelled in March.")
@@ -83,7 +84,7 @@ def test_a_claimed_event_is_previewed_and_the_correction_comes_to_what_was_told(
     assert statement(paid, 2)["statement"]["lines"][0]["adjustment"] == "1000"
 
 
-def test_an_objection_without_an_answer_goes_to_the_superior_when_it_is_due_and_stays_open(paid: Loop) -> None:  # noqa: F811
+def test_an_objection_without_an_answer_goes_to_the_superior_when_it_is_due_and_stays_open(paid: Loop) -> None:
     paid.put("incentives/policies/objection_due_hours", value="48")
     paid.person("boss", "company")
     paid.put("goals/people/wang", name="王伟", unit="company", manager="boss", effective_from="2025-04-01")
@@ -98,7 +99,7 @@ def test_an_objection_without_an_answer_goes_to_the_superior_when_it_is_due_and_
     assert answer(paid, raised["id"], outcome="corrected")["status"] == "corrected"
 
 
-def test_what_cannot_be_objected_or_answered_is_refused_with_the_rule(paid: Loop) -> None:  # noqa: F811
+def test_what_cannot_be_objected_or_answered_is_refused_with_the_rule(paid: Loop) -> None:
     beside = {"values": [{"driver": {"kind": "goal", "code": "other"}, "value": "1"}]}
     faults: dict[str, dict[str, Any]] = {
         "422 objection-unclear plan": {},
