@@ -71,6 +71,10 @@ def test_without_the_payer_or_a_payees_account_there_is_no_message(pay: Payroll)
     refused(pay.call("GET", path, "chen"), 409, "payer-unknown")
     pay.put("payment-accounts/us", {"payee": "company", "name": "Acme", "iban": IBAN})
     assert refused(pay.call("GET", path, "chen"), 409, "account-missing")["payee"] == "person:wang"
+    pay.settle("q1", others="settled")
+    pay.entitle({"wang": "3"})
+    assert pay.released("less", period="2025-Q2")["status"] == "settled"  # it pays nobody: no message fits the schema
+    refused(pay.call("GET", path.replace("q1", "less"), "chen"), 409, "nothing-to-pay")
     refused(pay.call("GET", "payout-runs/q1/payment-file?part=2", "chen"), 404, "no-such-part")
 
 

@@ -42,7 +42,7 @@ class JournalEntry(BaseModel):
     """Postings of a day between the same two accounts, added up."""
 
     day: date
-    journal: str = Field(description="Run and entry: `release`, `settlement` or `reversal`.")
+    journal: str = Field(description="Run and entry: `release`, `settlement`, `return` or `reversal`.")
     currency: str
     plan: str
     debit: Account = Field(description="Kind of account in the ledger here.")

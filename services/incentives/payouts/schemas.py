@@ -45,11 +45,13 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     line: LineNumber
-    outcome: Literal["settled", "failed"] = "settled"
+    outcome: Literal["settled", "failed", "returned"] = Field(
+        default="settled", description="`returned`: it was paid, and came back days later."
+    )
     amount: DecimalString | None = Field(
         default=None, description="What was paid, as a check: it must be the line's amount.", examples=["1234.50"]
     )
-    reason: Reason | None = Field(default=None, description="Why it failed.")
+    reason: Reason | None = Field(default=None, description="Why it failed or was returned.")
 
 
 class Settlement(BaseModel):
@@ -145,6 +147,7 @@ class Settled(BaseModel):
     status: Status
     settled: int
     failed: int
+    returned: int
     unchanged: int = Field(description="Lines that had the same answer already.")
 
 

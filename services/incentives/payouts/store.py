@@ -193,6 +193,18 @@ def fail_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str) -
     )  # fmt: skip
 
 
+def return_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str, day: date) -> None:
+    """The bank sent back what it had paid: it is due again in the next run, or not owed any more where reversed."""
+    uow.run(
+        "UPDATE payout_line SET paid_on = NULL, answer = :reason, "
+        "status = CASE WHEN status = 'settled' THEN 'failed' ELSE status END "
+        "WHERE company = :company AND run = :run AND line = :line",
+        company=company, run=run, line=line, reason=reason,
+    )  # fmt: skip
+    ledger.post_returned(uow, company, run, line, day)
+    ledger.add_up(uow, company, run, "return", [line])
+
+
 def reverse_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str, day: date) -> bool:
     """Takes a line back, once; whether it could be."""
     done = uow.run(
