@@ -104,6 +104,29 @@ def test_a_run_of_which_nobody_else_approved_is_not_released(office: Office) -> 
         assert caught.value.type == kind
 
 
+def test_a_run_whose_step_failed_says_so_and_goes_on_when_an_operator_retries_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_of: Any) -> int:
+        raise ArithmeticError("The disk is on fire.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("services.incentives.payouts.steps.calculate", broken)
+        office.post(office.li, "", code="q1", period="2025-Q1", currency="CNY", promised="2025-04-15")
+        found = office.calculate("q1")
+    assert (found["status"], found["progress"]) == ("calculating", {"phase": "calculating", "percent": 50})
+    assert found["problem"].endswith("ArithmeticError: The disk is on fire.")
+    whose = ["--url", office.chen.base_url, "--token", office.chen.token]
+    followed = CliRunner().invoke(cli_payout.app, ["payout", "progress", "q1", *whose])
+    assert "waits for an operator" in " ".join(followed.output.split())
+    [parked] = [one for one in office.loop.get("incentives/parked")["items"] if one["key"] == "q1"]
+    place = "/".join(str(parked[name]) for name in ("topic", "partition", "pos"))
+    office.loop.client.post(f"/incentives/v1/parked/{place}/retry", {})
+    office.loop.settle()
+    found = office.li.get(f"{RUNS}/q1")
+    assert (found["status"], found["problem"], found["total"]) == ("calculated", None, "10000")
+
+
 def test_the_command_line_lists_runs_and_follows_one(office: Office) -> None:
     office.release("q1", "2025-Q1", "2025-04-15")
     office.post(office.li, "", code="q2", period="2025-Q1", currency="CNY", promised="2025-07-15")

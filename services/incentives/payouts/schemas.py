@@ -89,7 +89,9 @@ class RunView(BaseModel):
     lines: int
     total: DecimalString = Field(description="What it pays.")
     hash: str | None = Field(description="SHA-256 over its lines: what an approval names.")
-    problem: str | None = Field(description="Why a release did not take place.")
+    problem: str | None = Field(
+        description="Why a release did not take place, or why the work on it waits for an operator."
+    )
     preparers: list[str] = Field(description="Who may not approve it.")
     approved_by: str | None
     released_by: str | None
