@@ -199,11 +199,9 @@ def _in_full(context: RequestContext, code: str) -> schemas.RunInFull:
 
 def _stuck(context: RequestContext, run: Any) -> str | None:
     """Why the work on a run waits for an operator, where a step of it could not be done."""
-    error = run.phase and parked_error(context.uow, context.company, STEPS, run.code)
-    return (
-        f"A step of it failed and waits for an operator, who repairs the cause and retries it: {error}" * bool(error)
-        or None
-    )
+    if run.phase and (error := parked_error(context.uow, context.company, STEPS, run.code)):
+        return f"A step of it failed and waits for an operator, who repairs the cause and retries it: {error}"
+    return None
 
 
 def _fields(run: Any) -> dict[str, Any]:
