@@ -64,6 +64,8 @@ def office(loop: Loop) -> Office:
 
 
 def test_nine_of_ten_paid_on_time_are_ninety_percent_and_the_tenth_is_listed_with_its_days(office: Office) -> None:
+    for code, manager in (("boss", None), ("chen", "boss"), ("tester", "chen")):
+        office.loop.person(code, "company", manager=manager)
     run = office.release("q1", "2025-Q1", "2025-04-15")
     assert (run["status"], run["total"], run["released_on"]) == ("released", "10000", "2025-04-01")
     answers = [{"line": line["line"]} for who, line in office.lines("q1").items() if who != "p9"]
@@ -71,7 +73,19 @@ def test_nine_of_ten_paid_on_time_are_ninety_percent_and_the_tenth_is_listed_wit
     office.loop.time_reaches("2025-04-18")
     found = office.chen.get("/incentives/v1/timeliness", period="2025-Q1")
     assert (found["due"], found["on_time"], found["share"]) == (10, 9, "0.9")
-    assert [(late["payee"], late["days"]) for late in found["overdue"]] == [("person:p9", 3)]
+    assert [(late["payee"], late["days"], late["escalated_to"]) for late in found["overdue"]] == [
+        ("person:p9", 3, "boss")
+    ]
+    share = {"payee": "person:p0", "share": "1"}
+    office.loop.put("incentives/awards/idea", name="Idea", period="2025-Q1", currency="CNY", amount="300",
+                    participants=[share], promised="2025-04-17")  # fmt: skip
+    for amount in (None, "300"):  # not computed yet; then computed, and still in no released run
+        late = office.chen.get("/incentives/v1/timeliness", period="2025-Q1")["overdue"][1]
+        assert (late["plan"], late["run"], late["amount"], late["days"]) == ("idea", None, amount, 1)
+        assert (late["owner"], late["escalated_to"]) == ("tester", "chen")
+        if amount is None:
+            office.post(office.li, "", code="idea", period="2025-Q1", currency="CNY", promised="2025-05-15")
+            office.calculate("idea")
 
 
 def test_a_correction_after_payment_is_one_signed_adjustment_in_the_next_run(office: Office) -> None:

@@ -171,14 +171,17 @@ class BalanceView(BaseModel):
 class Overdue(BaseModel):
     """A payment after its promised date."""
 
-    run: str
-    line: int
+    run: str | None = Field(description="Null: an award that no run pays.")
+    line: int | None
     payee: str
     plan: str
-    amount: DecimalString
+    amount: DecimalString | None = Field(description="Null: the award is not computed yet.")
     promised: date
     paid_on: date | None = Field(description="Null: still unpaid.")
     days: int
+    why: str | None = Field(description="Why it is not paid, as far as known.")
+    owner: str | None = Field(description="Who released it, or promised the award.")
+    escalated_to: str | None = Field(description="While it is unpaid: the owner's superior.")
 
 
 class Timeliness(BaseModel):

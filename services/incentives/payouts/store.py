@@ -257,23 +257,6 @@ def today(uow: UnitOfWork, company: str) -> date | None:
     return business_day(calendar_of(uow, company), at) if at else None
 
 
-def punctuality(uow: UnitOfWork, company: str, period: str, day: date, most: int) -> tuple[int, int, Sequence[Any]]:
-    """Payments of a period that are due by a day, how many of them were on time, and the first that were not."""
-    lines = (
-        "FROM payout_line l JOIN payout_run r ON (r.company, r.code) = (l.company, l.run) WHERE l.company = :company "
-        "AND r.period = :period AND l.status IN ('released', 'settled', 'failed') "
-        "AND (l.paid_on IS NOT NULL OR l.promised < :day)"
-    )
-    names = {"company": company, "period": period, "day": day}
-    counted: Any = uow.row(f"SELECT count(*) AS due, count(*) FILTER (WHERE paid_on <= l.promised) AS on_time {lines}",
-                           **names)  # fmt: skip
-    late = uow.rows(
-        f"SELECT l.*, coalesce(paid_on, :day) - l.promised AS days {lines} AND coalesce(paid_on, :day) > l.promised "
-        "ORDER BY l.promised, l.run, l.line LIMIT :most", **names, most=most,
-    )  # fmt: skip
-    return counted.due, counted.on_time, late
-
-
 def payments(uow: UnitOfWork, run: Any, after: int, last: int) -> Sequence[Any]:
     """What a released run pays, with the account of each payee; not what was reversed before it was paid."""
     return uow.rows(
