@@ -44,7 +44,7 @@ def progress(
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(run, total=100)
-        while follow and found["status"] in WORKING:
+        while follow and found["status"] in WORKING and not found["problem"]:
             bar.update(task, completed=found["progress"]["percent"], description=found["progress"]["phase"] or run)
             time.sleep(LOOKS_EVERY)
             found = client.get(f"{RUNS}/{run}")

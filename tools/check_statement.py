@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
 from typing import Any
@@ -355,12 +356,17 @@ def check_balances(
 
 
 def check_year(before: Mapping[str, Any] | None, statement: Mapping[str, Any], out: Findings) -> None:
-    """The year to date is that of the statement before, while the year lasts, and what this one adds."""
+    """The year to date is that of the statement before, while the fiscal year lasts, and what this one adds."""
     where = f"{statement['payee']} {statement['number']}, year to date"
     year = statement["year_to_date"]
-    out.same(f"{where}, year", year["year"], statement["released_on"][:4])
+    starts = date.fromisoformat(year["starts"])
+    days = (date.fromisoformat(statement["released_on"]) - starts).days
+    ends = date(starts.year + 1, starts.month, 1)
+    out.same(f"{where}, a year that holds the day of release", 0 <= days < (ends - starts).days, True)
+    out.same(f"{where}, starts", starts.day, 1)
+    out.same(f"{where}, year", year["year"], str(ends.year if starts.month > 1 else starts.year))
     sums: dict[tuple[str, str], list[Decimal]] = {}
-    if before and before["year_to_date"]["year"] == year["year"]:
+    if before and before["year_to_date"]["starts"] == year["starts"]:
         for one in before["year_to_date"]["plans"]:
             sums[one["plan"], one["currency"]] = [number(one["entitled"]), number(one["payable"])]
     for line, sign in [(line, 1) for line in statement["lines"]] + [(line, -1) for line in statement["reversed"]]:

@@ -210,6 +210,9 @@ class PayoutSettled(Contract):
     day: Day
     settled: list[int] = Field(description="Lines that were paid.", examples=[[1, 2]])
     failed: list[FailedLine] = Field(description="Lines that were not.")
+    returned: list[FailedLine] = Field(
+        default_factory=list, description="Lines that were paid and that the bank sent back later."
+    )
     others: bool = Field(description="Whether all lines not answered before were paid too.")
 
 

@@ -65,6 +65,15 @@ def park(uow: "UnitOfWork", records: Sequence[Record], error: Exception | None) 
     uow.copy("log.parked", _COLUMNS, rows)
 
 
+def parked_error(uow: "UnitOfWork", company: str, topic: str, key: str) -> str | None:
+    """Why the first parked record of a key could not be applied; None where none is parked."""
+    found: str | None = uow.value(
+        "SELECT error FROM log.parked WHERE company = :company AND topic = :topic AND key = :key ORDER BY pos LIMIT 1",
+        company=company, topic=topic, key=key,
+    )  # fmt: skip
+    return found
+
+
 def list_parked(uow: "UnitOfWork", company: str, after: tuple[str, int, int] | None, limit: int) -> Sequence[Any]:
     """A company's parked records by place, without their payloads."""
     topic, partition, pos = after or ("", 0, 0)

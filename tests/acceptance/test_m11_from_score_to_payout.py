@@ -64,6 +64,14 @@ def test_a_late_correction_is_a_new_version_beside_the_closed_one(loop: Loop) ->
         assert recompute(why["steps"]) == view["amount"]
     recalculate(loop)
     assert entitled(loop, "wang") == [first, second]
+    for path, items in (("people/wang/entitlements", list), ("entitlements", lambda page: page["items"])):
+        for query, one in (({"closed": True}, first), ({"known_at": first["recorded_at"]}, first),
+                           ({"known_at": second["recorded_at"]}, second),
+                           ({"known_at": second["recorded_at"], "closed": True}, first)):  # fmt: skip
+            assert items(loop.get(f"incentives/{path}", period="2025-Q1", **query)) == [one]
+        assert items(loop.get(f"incentives/{path}", period="2025-Q1", known_at="2025-03-31T00:00:00Z")) == []
+    for day, found in (("2025-03-31", [first]), ("2025-04-01", [])):
+        assert loop.get("incentives/people/wang/entitlements", as_of=day, closed=True) == found
 
 
 def test_every_step_can_be_computed_by_a_program_that_shares_no_code(loop: Loop) -> None:

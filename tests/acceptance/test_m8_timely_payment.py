@@ -64,6 +64,8 @@ def office(loop: Loop) -> Office:
 
 
 def test_nine_of_ten_paid_on_time_are_ninety_percent_and_the_tenth_is_listed_with_its_days(office: Office) -> None:
+    for code, manager in (("boss", None), ("chen", "boss"), ("tester", "chen")):
+        office.loop.person(code, "company", manager=manager)
     run = office.release("q1", "2025-Q1", "2025-04-15")
     assert (run["status"], run["total"], run["released_on"]) == ("released", "10000", "2025-04-01")
     answers = [{"line": line["line"]} for who, line in office.lines("q1").items() if who != "p9"]
@@ -71,7 +73,19 @@ def test_nine_of_ten_paid_on_time_are_ninety_percent_and_the_tenth_is_listed_wit
     office.loop.time_reaches("2025-04-18")
     found = office.chen.get("/incentives/v1/timeliness", period="2025-Q1")
     assert (found["due"], found["on_time"], found["share"]) == (10, 9, "0.9")
-    assert [(late["payee"], late["days"]) for late in found["overdue"]] == [("person:p9", 3)]
+    assert [(late["payee"], late["days"], late["escalated_to"]) for late in found["overdue"]] == [
+        ("person:p9", 3, "boss")
+    ]
+    share = {"payee": "person:p0", "share": "1"}
+    office.loop.put("incentives/awards/idea", name="Idea", period="2025-Q1", currency="CNY", amount="300",
+                    participants=[share], promised="2025-04-17")  # fmt: skip
+    for amount in (None, "300"):  # not computed yet; then computed, and still in no released run
+        late = office.chen.get("/incentives/v1/timeliness", period="2025-Q1")["overdue"][1]
+        assert (late["plan"], late["run"], late["amount"], late["days"]) == ("idea", None, amount, 1)
+        assert (late["owner"], late["escalated_to"]) == ("tester", "chen")
+        if amount is None:
+            office.post(office.li, "", code="idea", period="2025-Q1", currency="CNY", promised="2025-05-15")
+            office.calculate("idea")
 
 
 def test_a_correction_after_payment_is_one_signed_adjustment_in_the_next_run(office: Office) -> None:
@@ -102,6 +116,29 @@ def test_a_run_of_which_nobody_else_approved_is_not_released(office: Office) -> 
         with pytest.raises(ApiProblem) as caught:
             office.post(both, f"/q1/{path}", **body)
         assert caught.value.type == kind
+
+
+def test_a_run_whose_step_failed_says_so_and_goes_on_when_an_operator_retries_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_of: Any) -> int:
+        raise ArithmeticError("The disk is on fire.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("services.incentives.payouts.steps.calculate", broken)
+        office.post(office.li, "", code="q1", period="2025-Q1", currency="CNY", promised="2025-04-15")
+        found = office.calculate("q1")
+    assert (found["status"], found["progress"]) == ("calculating", {"phase": "calculating", "percent": 50})
+    assert found["problem"].endswith("ArithmeticError: The disk is on fire.")
+    whose = ["--url", office.chen.base_url, "--token", office.chen.token]
+    followed = CliRunner().invoke(cli_payout.app, ["payout", "progress", "q1", *whose])
+    assert "waits for an operator" in " ".join(followed.output.split())
+    [parked] = [one for one in office.loop.get("incentives/parked")["items"] if one["key"] == "q1"]
+    place = "/".join(str(parked[name]) for name in ("topic", "partition", "pos"))
+    office.loop.client.post(f"/incentives/v1/parked/{place}/retry", {})
+    office.loop.settle()
+    found = office.li.get(f"{RUNS}/q1")
+    assert (found["status"], found["problem"], found["total"]) == ("calculated", None, "10000")
 
 
 def test_the_command_line_lists_runs_and_follows_one(office: Office) -> None:

@@ -50,10 +50,11 @@ class Payroll:
         self.put("policies/without_account", {"value": accounts}, "li", "compensation")
         return self
 
-    def knows_the_calendar(self, currency: str = "CNY") -> None:
-        content = Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency=currency)
+    def knows_the_calendar(self, currency: str = "CNY", version: int = 1, first_month: int = 1) -> None:
+        content = Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency=currency,
+                          fiscal_year_start_month=first_month)  # fmt: skip
         with self.writing() as uow:
-            store(uow, self.company, Recorded("company", 1, content, "x", NOW))
+            store(uow, self.company, Recorded("company", version, content, "x", NOW))
 
     def _freeze(self, uow: UnitOfWork, plan: str) -> None:
         uow.copy(

@@ -71,6 +71,10 @@ def test_without_the_payer_or_a_payees_account_there_is_no_message(pay: Payroll)
     refused(pay.call("GET", path, "chen"), 409, "payer-unknown")
     pay.put("payment-accounts/us", {"payee": "company", "name": "Acme", "iban": IBAN})
     assert refused(pay.call("GET", path, "chen"), 409, "account-missing")["payee"] == "person:wang"
+    pay.settle("q1", others="settled")
+    pay.entitle({"wang": "3"})
+    assert pay.released("less", period="2025-Q2")["status"] == "settled"  # it pays nobody: no message fits the schema
+    refused(pay.call("GET", path.replace("q1", "less"), "chen"), 409, "nothing-to-pay")
     refused(pay.call("GET", "payout-runs/q1/payment-file?part=2", "chen"), 404, "no-such-part")
 
 
@@ -126,3 +130,22 @@ def test_nine_of_ten_payments_on_time_are_ninety_percent_and_the_tenth_is_listed
     [late] = pay.get("timeliness", period="2025-Q1")["overdue"]
     assert (late["days"], late["paid_on"]) == (2, "2025-04-17")
     assert pay.get("timeliness", period="2025-Q2")["due"] == 0
+
+
+def test_what_is_held_or_failed_is_late_until_a_later_run_has_paid_it(pay: Payroll) -> None:
+    pay.put("holds/li", {"payee": "person:li", "starts": "2025-01-01", "ends": "2025-05-01", "reason": "Audit."})
+    pay.entitle({"li": "5", "wang": "10", "zhou": "10"})
+    pay.time_reaches("2025-04-10")
+    pay.released()
+    pay.settle("q1", [{"line": 2, "outcome": "failed", "reason": "Closed."}], others="settled", day="2025-04-12")
+    pay.time_reaches("2025-05-15")
+    found = pay.get("timeliness", period="2025-Q1")
+    assert (found["due"], found["on_time"]) == (3, 1)
+    assert [(late["payee"], late["why"], late["days"], late["owner"]) for late in found["overdue"]] == [
+        ("person:li", "Audit.", 30, "chen"), ("person:wang", "Closed.", 30, "chen"),
+    ]  # fmt: skip
+    pay.paid("q2", period="2025-Q2", promised="2025-07-15", day="2025-05-20")
+    pay.time_reaches("2025-06-15")
+    found = pay.get("timeliness", period="2025-Q1")
+    assert (found["due"], found["on_time"]) == (3, 1)
+    assert [(late["paid_on"], late["days"]) for late in found["overdue"]] == [("2025-05-20", 35)] * 2

@@ -67,7 +67,8 @@ def test_a_released_run_gives_each_payee_a_statement_that_goes_on_from_the_one_b
     assert (line["regular"], line["adjustment"], line["amount"]) == ("20", "30", "50")
     assert second["statement"]["totals"] == {"payable": "50", "held": "0", "carried": "0"}
     assert second["statement"]["year_to_date"] == {
-        "year": "2025", "plans": [{"plan": "bonus", "currency": "CNY", "entitled": "150", "payable": "150"}],
+        "year": "2025", "starts": "2025-01-01",
+        "plans": [{"plan": "bonus", "currency": "CNY", "entitled": "150", "payable": "150"}],
     }  # fmt: skip
     listed = pay.get("people/wang/statements")["items"]
     assert [(one["number"], one["payable"], one["hash"]) for one in listed] == [
@@ -88,6 +89,19 @@ def test_what_was_taken_back_is_told_by_the_next_statement_and_counts_in_the_yea
     pay.entitle({"wang": "71"})
     pay.paid("more", period="2025-Q1")
     assert statement(pay, number=3)["statement"]["reversed"] == []
+
+
+def test_the_year_to_date_counts_by_fiscal_year(pay: Payroll) -> None:
+    pay.knows_the_calendar(version=2, first_month=4)
+    days = ("2024-12-31", "2025-03-31", "2025-04-01")
+    for number, (day, amount) in enumerate(zip(days, ("100", "130", "135"), strict=True)):
+        pay.time_reaches(day)
+        pay.entitle({"wang": amount})
+        pay.paid(f"run-{number}", day=day)
+    years = [statement(pay, number=number)["statement"]["year_to_date"] for number in (1, 2, 3)]
+    assert [(year["year"], year["starts"], year["plans"][0]["entitled"]) for year in years] == [
+        ("2025", "2024-04-01", "100"), ("2025", "2024-04-01", "130"), ("2026", "2025-04-01", "5"),
+    ]  # fmt: skip
 
 
 def test_a_hold_is_told_with_its_reason_and_what_is_carried_with_its_balance(pay: Payroll) -> None:

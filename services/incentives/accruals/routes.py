@@ -48,7 +48,8 @@ def _visible_book(context: RequestContext, label: str, subject: str) -> Book:
 
 @router.get("/people/{code}/accruals", operation_id="listPersonAccruals", summary="What a person would be entitled to")
 def list_person_accruals(context: Context, code: Code, period: InPeriod) -> schemas.PersonAccruals:
-    """Every plan the person is assigned to that pays for this kind of period, as if the period closed now."""
+    """Every plan the person is assigned to that pays for this kind of period, as if the period closed now. What closed
+    periods were closed with, and what was known when, is listed under entitlements."""
     source = _visible_book(context, period, f"person:{code}")
     codes = source.plans_of(code)
     if not codes:

@@ -1,11 +1,11 @@
 """Entitlements over HTTP: every version of what somebody is entitled to in closed periods, and why."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from shared.contracts.base import Citation, Code, PeriodLabel
 from shared.errors import NotFound
@@ -16,10 +16,12 @@ from shared.numbers import DecimalString
 
 from ..access import require_pay_role, require_visible
 from ..accruals.schemas import StepView
-from .store import content, find, versions
+from .store import Which, content, find, versions
 
 router = Router(tags=["entitlements"])
 Payee = Annotated[str, Query(pattern=r"^(person|partner):[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", examples=["person:wang"])]
+KnownAt = Annotated[AwareDatetime | None, Query(description="The versions that were the latest at this instant.")]
+Closed = Annotated[bool, Query(description="The versions that periods were closed with.")]
 
 
 class NotEntitled(NotFound):
@@ -54,11 +56,18 @@ class EntitlementExplained(BaseModel):
     "/people/{code}/entitlements", operation_id="listPersonEntitlements", summary="What a person is entitled to"
 )
 def list_person_entitlements(
-    context: Context, code: Code, period: Annotated[PeriodLabel | None, Query()] = None
+    context: Context,
+    code: Code,
+    period: Annotated[PeriodLabel | None, Query()] = None,
+    as_of: Annotated[date | None, Query(description="Of closed periods that hold this day.")] = None,
+    known_at: KnownAt = None,
+    closed: Closed = False,
 ) -> list[EntitlementView]:
-    """All versions, the first ones included, by period, plan and version; nothing where no period is closed."""
+    """All versions, or those asked for, by period, plan and version; nothing where no period is closed."""
     require_visible(context, f"person:{code}")
-    return [_view(row) for row in versions(context.uow, context.company, f"person:{code}", period=period)]
+    rows = versions(context.uow, context.company, f"person:{code}", period=period, as_of=as_of,
+                    which=Which(known_at, closed))  # fmt: skip
+    return [_view(row) for row in rows]
 
 
 @router.get("/entitlements", operation_id="listEntitlements", summary="What everybody is entitled to from a plan")
@@ -67,11 +76,15 @@ def list_entitlements(
     page: Paging,
     period: Annotated[PeriodLabel, Query()],
     plan: Annotated[Code | None, Query()] = None,
+    known_at: KnownAt = None,
+    closed: Closed = False,
 ) -> Page[EntitlementView]:
-    """The latest versions of a closed period, by plan and payee. For compensation, finance, auditor and admin."""
+    """The latest versions of a closed period, unless others are asked for, by plan and payee. For compensation,
+    finance, auditor and admin."""
     require_pay_role(context)
     rows = find(
-        context.uow, context.company, period=period, plan=plan, after=page.after or ("", ""), limit=page.fetch
+        context.uow, context.company, period=period, plan=plan, which=Which(known_at, closed),
+        after=page.after or ("", ""), limit=page.fetch,
     )  # fmt: skip
     return page.of([_view(row) for row in rows], lambda item: [item.plan, item.payee])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -187,27 +188,52 @@ def amounts(
     return {row.payee: row.amount for row in rows if row.payee not in but}
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which version of each entitlement: the latest at an instant, or as the period was closed; else none chosen."""
+
+    known_at: datetime | None = None
+    closed: bool = False
+
+    def __bool__(self) -> bool:
+        return self.closed or self.known_at is not None
+
+    @property
+    def newest(self) -> str:
+        """The condition for an entitlement `e`."""
+        join = "JOIN certificate c ON (c.company, c.period) = (v.company, v.period) AND v.change <= c.change"
+        return (
+            f"e.version = (SELECT max(v.version) FROM entitlement v {join * self.closed} WHERE (v.company, v.period, "
+            "v.plan, v.payee) = (e.company, e.period, e.plan, e.payee) "
+            "AND (CAST(:known_at AS timestamptz) IS NULL OR v.recorded_at <= :known_at))"
+        )
+
+
 def versions(
     uow: UnitOfWork, company: str, payee: str, *, period: str | None = None, plan: str | None = None,
-    version: int | None = None,
+    version: int | None = None, as_of: date | None = None, which: Which = Which(),
 ) -> Sequence[Any]:  # fmt: skip
-    """Every version of a payee's entitlements, by period, plan and version."""
+    """Every version of a payee's entitlements, by period, plan and version, or of each the one that is asked for."""
     return uow.rows(
-        "SELECT * FROM entitlement WHERE company = :company AND payee = :payee "
+        "SELECT e.* FROM entitlement e WHERE company = :company AND payee = :payee "
         "AND (CAST(:period AS text) IS NULL OR period = :period) AND (CAST(:plan AS text) IS NULL OR plan = :plan) "
-        "AND (CAST(:version AS int) IS NULL OR version = :version) ORDER BY period, plan, version",
-        company=company, payee=payee, period=period, plan=plan, version=version,
+        "AND (CAST(:as_of AS date) IS NULL OR EXISTS (SELECT 1 FROM frozen f WHERE (f.company, f.period, f.plan) = "
+        "(e.company, e.period, '') AND f.starts <= :as_of AND f.ends > :as_of)) AND (CAST(:version AS int) IS NULL "
+        f"OR version = :version) AND ({which.newest} OR NOT :chosen) ORDER BY period, plan, version",
+        company=company, payee=payee, period=period, plan=plan, version=version, as_of=as_of,
+        known_at=which.known_at, chosen=bool(which),
     )  # fmt: skip
 
 
 def find(
-    uow: UnitOfWork, company: str, *, period: str, plan: str | None, after: Sequence[str], limit: int
+    uow: UnitOfWork, company: str, *, period: str, plan: str | None, which: Which, after: Sequence[str], limit: int
 ) -> Sequence[Any]:
-    """The latest versions of a period, by plan and payee."""
+    """The versions of a period that are asked for, by default the latest, by plan and payee."""
     return uow.rows(
-        "SELECT * FROM entitlement WHERE company = :company AND period = :period AND latest "
-        "AND (CAST(:plan AS text) IS NULL OR plan = :plan) AND (plan, payee) > (:a, :b) ORDER BY plan, payee LIMIT :n",
-        company=company, period=period, plan=plan, a=after[0], b=after[1], n=limit,
+        f"SELECT e.* FROM entitlement e WHERE company = :company AND period = :period "
+        f"AND {which.newest if which else 'latest'} AND (CAST(:plan AS text) IS NULL OR plan = :plan) "
+        "AND (plan, payee) > (:a, :b) ORDER BY plan, payee LIMIT :n",
+        company=company, period=period, plan=plan, a=after[0], b=after[1], n=limit, known_at=which.known_at,
     )  # fmt: skip
 
 

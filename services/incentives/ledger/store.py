@@ -70,6 +70,16 @@ def post_settled(uow: UnitOfWork, company: str, run: str, numbers: Sequence[int]
     )  # fmt: skip
 
 
+def post_returned(uow: UnitOfWork, company: str, run: str, line: int, day: date) -> None:
+    """What was paid came back: the settlement's row the other way round."""
+    uow.run(
+        f"INSERT INTO posting ({_POSTING}) SELECT company, run, line, 'return', 1, plan, currency, 'paid', payee, "
+        "CASE WHEN status = 'reversed' THEN 'carried' ELSE 'payable' END, payee, amount, 'returned', :day "
+        "FROM payout_line WHERE company = :company AND run = :run AND line = :line",
+        company=company, run=run, line=line, day=day,
+    )  # fmt: skip
+
+
 def post_reversed(uow: UnitOfWork, company: str, run: str, line: int, day: date) -> None:
     """Takes a line's postings back by reversing rows: see `rules.reversal`."""
     uow.run(

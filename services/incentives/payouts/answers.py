@@ -16,6 +16,7 @@ from .routes import PAYS, Number, RunCode, line_in_full, me, once, wait_for_rele
 from .rules import KNOWN, check_state
 
 router = Router(tags=["payout-runs"])
+OTHERWISE = "Where the bank sent a payment back, answer `returned`; where a line is wrong, reverse it."
 
 
 class AnsweredOtherwise(Conflict):
@@ -27,7 +28,7 @@ class AmountDiffers(Invalid):
 
 
 class ReasonMissing(Invalid):
-    """A failed line says why."""
+    """A line that failed or was returned says why."""
 
 
 class AlreadyReversed(Conflict):
@@ -37,21 +38,26 @@ class AlreadyReversed(Conflict):
 @router.post("/payout-runs/{run}/settlements", operation_id="settlePayoutRun", summary="Take the bank's answer",
              dependencies=once)  # fmt: skip
 def settle_payout_run(context: Context, run: RunCode, settlement: schemas.Settlement) -> schemas.Settled:
-    """Per line, or for all that are unanswered. A failed line is due again in the next run. The same answer again
-    changes nothing; another one is refused."""
+    """Per line, or for all that are unanswered. A failed line is due again in the next run, and so is one that was paid
+    and that the bank `returned` later. The same answer again changes nothing; another one is refused."""
     context.require(*PAYS)
     found = store.get(context.uow, context.company, run, lock=True)
     check_state("settle", run, found.status)
     fresh = _fresh_answers(context, found, settlement.lines)
     paid = [answer.line for answer in fresh if answer.outcome == "settled"]
-    failed = [FailedLine(line=a.line, reason=a.reason or "") for a in fresh if a.outcome == "failed"]
+    failed, returned = (
+        [FailedLine(line=a.line, reason=a.reason or "") for a in fresh if a.outcome == outcome]
+        for outcome in ("failed", "returned")
+    )
     others = bool(settlement.others) and store.unanswered(context.uow, context.company, run)
     if fresh or others:
-        event = PayoutSettled(run=run, by=me(context), day=settlement.day, settled=paid, failed=failed, others=others)
+        event = PayoutSettled(run=run, by=me(context), day=settlement.day, settled=paid, failed=failed,
+                              returned=returned, others=others)  # fmt: skip
         paid = settled(context.uow, context.company, event)
     status = store.get(context.uow, context.company, run).status
     same = len(settlement.lines) - len(fresh)
-    return schemas.Settled(run=run, status=status, settled=len(paid), failed=len(failed), unchanged=same)
+    return schemas.Settled(run=run, status=status, settled=len(paid), failed=len(failed), returned=len(returned),
+                           unchanged=same)  # fmt: skip
 
 
 @router.post("/payout-runs/{run}/lines/{line}/reversals", operation_id="reversePayoutLine",
@@ -78,8 +84,10 @@ def _fresh_answers(context: RequestContext, run: Any, answers: Sequence[schemas.
     """The answers that are new. Raises AnsweredOtherwise, AmountDiffers, ReasonMissing, LineNotFound."""
     numbers = sorted({answer.line for answer in answers})
     rows = context.uow.rows(
-        "SELECT line, status, amount, paid_on FROM payout_line WHERE company = :company AND run = :run "
-        "AND line = ANY(:numbers)", company=context.company, run=run.code, numbers=numbers,
+        "SELECT line, status, amount, paid_on, EXISTS (SELECT 1 FROM posting p WHERE (p.company, p.run, p.line, "
+        "p.entry) = (l.company, l.run, l.line, 'settlement')) AS was_paid FROM payout_line l "
+        "WHERE company = :company AND run = :run AND line = ANY(:numbers)",
+        company=context.company, run=run.code, numbers=numbers,
     )  # fmt: skip
     known, fresh = {row.line: row for row in rows}, []
     for index, answer in enumerate(answers):
@@ -87,23 +95,30 @@ def _fresh_answers(context: RequestContext, run: Any, answers: Sequence[schemas.
         if line is None:
             raise store.LineNotFound(f"The run {run.code} has no line {answer.line}.", field=f"lines.{index}.line")
         _check_answer(answer, line, run.currency, f"lines.{index}")
-        if line.status == "released" or _paid_after_reversal(answer, line):
+        if _is_new(answer, line):
             fresh.append(answer)
         elif line.status not in KNOWN[answer.outcome]:
             rule = f"Line {line.line} is {line.status} and cannot become {answer.outcome}."
-            raise AnsweredOtherwise(rule, field=f"lines.{index}.outcome", remedy="A wrong answer is put right by hand.")
+            raise AnsweredOtherwise(rule, field=f"lines.{index}.outcome", remedy=OTHERWISE)
     if len(numbers) < len(answers):
         raise AnsweredOtherwise("A line is answered twice.", field="lines", remedy="Answer each line once.")
     return fresh
 
 
-def _paid_after_reversal(answer: schemas.Answer, line: Any) -> bool:
-    return bool(line.status == "reversed" and answer.outcome == "settled" and line.paid_on is None)
+def _is_new(answer: schemas.Answer, line: Any) -> bool:
+    """A line is answered once; what was paid may come back once, and what was reversed may still be paid."""
+    if answer.outcome == "returned":
+        return line.paid_on is not None
+    return line.status == "released" or (
+        line.status == "reversed" and answer.outcome == "settled" and not line.was_paid
+    )  # fmt: skip
 
 
 def _check_answer(answer: schemas.Answer, line: Any, currency: str, field: str) -> None:
-    if answer.outcome == "failed" and not answer.reason:
-        raise ReasonMissing("A failed line says why.", field=f"{field}.reason", remedy="Send the bank's words.")
+    if answer.outcome != "settled" and not answer.reason:
+        raise ReasonMissing(
+            "A line that was not paid says why.", field=f"{field}.reason", remedy="Send the bank's words."
+        )
     if answer.amount is None or answer.amount == line.amount:
         return
     rule = f"Line {line.line} pays {plain(line.amount)} {currency}; the answer says {plain(answer.amount)}."

@@ -16,7 +16,7 @@ from shared.numbers import DecimalString, divide, published
 
 from ..ledger import store as ledger
 from ..policies import policy
-from . import schemas, store
+from . import schemas, store, timeliness
 from .files import IN_PART, csv_text, in_minor_units, pain_001, parts_of, payments_csv
 from .routes import PAYS, READS, RunCode
 from .rules import check_state
@@ -42,7 +42,7 @@ class JournalEntry(BaseModel):
     """Postings of a day between the same two accounts, added up."""
 
     day: date
-    journal: str = Field(description="Run and entry: `release`, `settlement` or `reversal`.")
+    journal: str = Field(description="Run and entry: `release`, `settlement`, `return` or `reversal`.")
     currency: str
     plan: str
     debit: Account = Field(description="Kind of account in the ledger here.")
@@ -105,10 +105,12 @@ def list_journals(
 
 @router.get("/timeliness", operation_id="getTimeliness", summary="How many payments were made by their promised date")
 def get_timeliness(context: Context, period: Annotated[PeriodLabel, Query(examples=["2025-Q1"])]) -> schemas.Timeliness:
-    """Of the runs for a period, by the company's clock; the first 1,000 overdue payments are listed (mechanism M8)."""
+    """Of the runs for a period, and of its awards that no run pays, by the company's clock; what is held is not paid.
+    The first 1,000 overdue payments are listed, each with whom it is escalated to while it is unpaid (mechanism M8)."""
     context.require(*READS)
     today = store.today(context.uow, context.company)
-    due, on_time, late = store.punctuality(context.uow, context.company, period, today or date.min, MOST_OVERDUE)
+    judged = (context.uow, context.company, period, today or date.min)
+    due, on_time = timeliness.punctuality(*judged)
     share = published(divide(Decimal(on_time), Decimal(due))) if due else None
-    overdue = [schemas.Overdue(**row._mapping) for row in late]
+    overdue = [schemas.Overdue(**late) for late in timeliness.overdue(*judged, MOST_OVERDUE)]
     return schemas.Timeliness(period=period, due=due, on_time=on_time, share=share, as_of=today, overdue=overdue)

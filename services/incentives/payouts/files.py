@@ -11,6 +11,8 @@ from shared.errors import Conflict
 from shared.money import minor_digits
 from shared.numbers import total
 
+from .rules import NothingToPay
+
 IN_PART = 50_000  # lines in one part of a file: more than that, banks refuse or a body grows too large
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 COLUMNS = ("run", "line", "payee", "plan", "name", "iban", "account", "bic", "amount", "currency", "promised")
@@ -67,10 +69,13 @@ def _of(account: Any, name: str) -> Any:
 
 
 def pain_001(run: Any, part: int, payments: Sequence[Any], payer: Any) -> bytes:
-    """The payments of a run as a customer credit transfer. Raises PayerUnknown, AccountMissing.
+    """The payments of a run as a customer credit transfer. Raises NothingToPay, PayerUnknown, AccountMissing.
 
     It depends on the run alone, so that whoever fetches it again gets the same message, which a bank takes once.
     """
+    if not payments:  # the message has no form for no payment
+        rule = f"Part {part} of {run.code} pays nobody."
+        raise NothingToPay(rule, field="part", remedy="There is nothing to send to the bank.")
     if payer is None:
         rule = "The account that the company pays from is not known."
         raise PayerUnknown(rule, remedy="Define a payment account whose payee is `company`.")

@@ -39,6 +39,8 @@ def settled(uow: UnitOfWork, company: str, event: PayoutSettled) -> list[int]:
     paid = store.settle_lines(uow, company, event.run, event.settled, event.day)
     for refused in event.failed:
         store.fail_line(uow, company, event.run, refused.line, refused.reason)
+    for returned in event.returned:
+        store.return_line(uow, company, event.run, returned.line, returned.reason, event.day)
     if event.others:
         paid += store.settle_lines(uow, company, event.run, None, event.day)
     _settle_run(uow, company, event.run, event.by)

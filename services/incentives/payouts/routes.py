@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Query
 
 from shared.contracts.base import Code
 from shared.contracts.payouts import (
+    STEPS,
     Payee,
     RunApproved,
     RunOpened,
@@ -18,6 +19,7 @@ from shared.http.context import Context, RequestContext
 from shared.http.idempotency import idempotency_required
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
+from shared.log.parking import parked_error
 from shared.money import minor_digits
 from shared.periods import parse_period
 
@@ -192,7 +194,14 @@ def _in_full(context: RequestContext, code: str) -> schemas.RunInFull:
         "missing_accounts": uow.value(missing, c=company, r=code, why=NO_ACCOUNT), "file_parts": parts_of(run),
         "links": {"lines": f"{base}/lines", "payment_file": f"{base}/payment-file"},
     }  # fmt: skip
-    return schemas.RunInFull(**_fields(run), **more)
+    return schemas.RunInFull(**_fields(run) | more | {"problem": run.problem or _stuck(context, run)})
+
+
+def _stuck(context: RequestContext, run: Any) -> str | None:
+    """Why the work on a run waits for an operator, where a step of it could not be done."""
+    if run.phase and (error := parked_error(context.uow, context.company, STEPS, run.code)):
+        return f"A step of it failed and waits for an operator, who repairs the cause and retries it: {error}"
+    return None
 
 
 def _fields(run: Any) -> dict[str, Any]:

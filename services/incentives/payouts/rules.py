@@ -30,6 +30,7 @@ DONE: Mapping[str, tuple[Status, ...]] = {
 KNOWN: Mapping[str, tuple[LineStatus, ...]] = {
     "settled": ("settled", "reversed"),
     "failed": ("failed", "retried", "reversed"),
+    "returned": ("failed", "retried", "reversed"),
 }
 
 

@@ -45,11 +45,13 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     line: LineNumber
-    outcome: Literal["settled", "failed"] = "settled"
+    outcome: Literal["settled", "failed", "returned"] = Field(
+        default="settled", description="`returned`: it was paid, and came back days later."
+    )
     amount: DecimalString | None = Field(
         default=None, description="What was paid, as a check: it must be the line's amount.", examples=["1234.50"]
     )
-    reason: Reason | None = Field(default=None, description="Why it failed.")
+    reason: Reason | None = Field(default=None, description="Why it failed or was returned.")
 
 
 class Settlement(BaseModel):
@@ -87,7 +89,9 @@ class RunView(BaseModel):
     lines: int
     total: DecimalString = Field(description="What it pays.")
     hash: str | None = Field(description="SHA-256 over its lines: what an approval names.")
-    problem: str | None = Field(description="Why a release did not take place.")
+    problem: str | None = Field(
+        description="Why a release did not take place, or why the work on it waits for an operator."
+    )
     preparers: list[str] = Field(description="Who may not approve it.")
     approved_by: str | None
     released_by: str | None
@@ -145,6 +149,7 @@ class Settled(BaseModel):
     status: Status
     settled: int
     failed: int
+    returned: int
     unchanged: int = Field(description="Lines that had the same answer already.")
 
 
@@ -166,14 +171,17 @@ class BalanceView(BaseModel):
 class Overdue(BaseModel):
     """A payment after its promised date."""
 
-    run: str
-    line: int
+    run: str | None = Field(description="Null: an award that no run pays.")
+    line: int | None
     payee: str
     plan: str
-    amount: DecimalString
+    amount: DecimalString | None = Field(description="Null: the award is not computed yet.")
     promised: date
     paid_on: date | None = Field(description="Null: still unpaid.")
     days: int
+    why: str | None = Field(description="Why it is not paid, as far as known.")
+    owner: str | None = Field(description="Who released it, or promised the award.")
+    escalated_to: str | None = Field(description="While it is unpaid: the owner's superior.")
 
 
 class Timeliness(BaseModel):

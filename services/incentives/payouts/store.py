@@ -193,6 +193,18 @@ def fail_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str) -
     )  # fmt: skip
 
 
+def return_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str, day: date) -> None:
+    """The bank sent back what it had paid: it is due again in the next run, or not owed any more where reversed."""
+    uow.run(
+        "UPDATE payout_line SET paid_on = NULL, answer = :reason, "
+        "status = CASE WHEN status = 'settled' THEN 'failed' ELSE status END "
+        "WHERE company = :company AND run = :run AND line = :line",
+        company=company, run=run, line=line, reason=reason,
+    )  # fmt: skip
+    ledger.post_returned(uow, company, run, line, day)
+    ledger.add_up(uow, company, run, "return", [line])
+
+
 def reverse_line(uow: UnitOfWork, company: str, run: str, line: int, reason: str, day: date) -> bool:
     """Takes a line back, once; whether it could be."""
     done = uow.run(
@@ -243,23 +255,6 @@ def today(uow: UnitOfWork, company: str) -> date | None:
     """The company's date by the last tick; None before the first."""
     at = uow.value("SELECT at FROM payout_clock WHERE company = :company", company=company)
     return business_day(calendar_of(uow, company), at) if at else None
-
-
-def punctuality(uow: UnitOfWork, company: str, period: str, day: date, most: int) -> tuple[int, int, Sequence[Any]]:
-    """Payments of a period that are due by a day, how many of them were on time, and the first that were not."""
-    lines = (
-        "FROM payout_line l JOIN payout_run r ON (r.company, r.code) = (l.company, l.run) WHERE l.company = :company "
-        "AND r.period = :period AND l.status IN ('released', 'settled', 'failed') "
-        "AND (l.paid_on IS NOT NULL OR l.promised < :day)"
-    )
-    names = {"company": company, "period": period, "day": day}
-    counted: Any = uow.row(f"SELECT count(*) AS due, count(*) FILTER (WHERE paid_on <= l.promised) AS on_time {lines}",
-                           **names)  # fmt: skip
-    late = uow.rows(
-        f"SELECT l.*, coalesce(paid_on, :day) - l.promised AS days {lines} AND coalesce(paid_on, :day) > l.promised "
-        "ORDER BY l.promised, l.run, l.line LIMIT :most", **names, most=most,
-    )  # fmt: skip
-    return counted.due, counted.on_time, late
 
 
 def payments(uow: UnitOfWork, run: Any, after: int, last: int) -> Sequence[Any]:

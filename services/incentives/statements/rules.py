@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from shared.numbers import add, plain, subtract, total
+from shared.periods import Period
 
 ZERO = Decimal(0)
 OPENING = ("payable", "held", "carried", "draw", "expense")
@@ -145,27 +146,29 @@ def reversed_of(row: Mapping[str, Any]) -> Json:
 # --- the statement ---
 
 
-def statement_of(head: Json, lines: Sequence[Json], taken_back: Sequence[Json], before: Json | None) -> Json:
+def statement_of(
+    head: Json, year: Period, lines: Sequence[Json], taken_back: Sequence[Json], before: Json | None
+) -> Json:
     """A payee's statement.
 
     Args:
         head: company, payee, name, run, period, currency, released_on, code_version.
+        year: the fiscal year in which it is released.
         before: the payee's statement before, with number, hash and year_to_date.
     """
     sums = {name: plain(total(Decimal(one["amount"]) for one in lines if one["account"] == name)) for name in DUE}
     return head | {
         "format": "valueloop-statement-1", "number": before["number"] + 1 if before else 1,
         "previous": before["hash"] if before else None, "lines": list(lines), "reversed": list(taken_back),
-        "totals": sums, "year_to_date": year_to_date(head["released_on"][:4], lines, taken_back, before),
+        "totals": sums, "year_to_date": year_to_date(year, lines, taken_back, before),
     }  # fmt: skip
 
 
-def year_to_date(year: str, lines: Iterable[Json], taken_back: Iterable[Json], before: Json | None) -> Json:
-    """By plan and currency: what was entitled, and what became payable, in runs released in a calendar year."""
-    last = before["year_to_date"] if before else None
-    sums = (
-        {(one["plan"], one["currency"]): _both(one) for one in last["plans"]} if last and last["year"] == year else {}
-    )
+def year_to_date(year: Period, lines: Iterable[Json], taken_back: Iterable[Json], before: Json | None) -> Json:
+    """By plan and currency: what was entitled, and what became payable, in runs released in a fiscal year."""
+    last, starts = before["year_to_date"] if before else None, str(year.start)
+    same = last["plans"] if last and last.get("starts") == starts else ()
+    sums = {(one["plan"], one["currency"]): _both(one) for one in same}
     for line in lines:
         _take(sums, line, add)
     for line in taken_back:
@@ -174,7 +177,7 @@ def year_to_date(year: str, lines: Iterable[Json], taken_back: Iterable[Json], b
         {"plan": plan, "currency": currency, "entitled": plain(entitled), "payable": plain(payable)}
         for (plan, currency), (entitled, payable) in sorted(sums.items())
     ]
-    return {"year": year, "plans": plans}
+    return {"year": year.label, "starts": starts, "plans": plans}
 
 
 def _both(one: Json) -> tuple[Decimal, Decimal]:

@@ -10,8 +10,10 @@ from typing import Any
 from shared.closing import code_version
 from shared.contracts.statements import StatementsIssued
 from shared.database.unit_of_work import UnitOfWork
+from shared.periods import period_of
 from shared.service import Received
 
+from ..accruals.store import calendar_of
 from ..entitlements.steps import Program, from_json
 from ..entitlements.store import expanded
 from . import rules
@@ -117,6 +119,7 @@ class _Making:
     def statements(self) -> list[dict[str, Any]]:
         names, before, taken_back = self._names(), self._before(), self._taken_back()
         paying, booked = self._paying(), self._booked()
+        year = period_of(calendar_of(self.uow, self.company), "year", self.run.released_on)
         self._calculate(booked)
         made = []
         for payee, rows in self.lines.items():
@@ -127,7 +130,7 @@ class _Making:
                 for row in rows
             ]
             made.append(
-                rules.statement_of(self._head(payee, names), lines, taken_back.get(payee, ()), before.get(payee))
+                rules.statement_of(self._head(payee, names), year, lines, taken_back.get(payee, ()), before.get(payee))
             )
         return made
 
