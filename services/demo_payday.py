@@ -35,8 +35,13 @@ SHARES = ("paid", "payable", "held", "carried", "pending")
 class Payday(Teller):
     """Closes, pays, corrects and proves."""
 
+    objected = ""  # link of the objection
+
     def play(self) -> None:
-        for chapter in (self.close, self.run, self.bank, self.late, self.next_run, self.statement, self.proof):
+        chapters = (
+            self.close, self.run, self.bank, self.objection, self.late, self.next_run, self.statement, self.proof,
+        )  # fmt: skip
+        for chapter in chapters:
             chapter()
 
     # --- chapters ---
@@ -73,13 +78,25 @@ class Payday(Teller):
         for what, found in zip((f"{_who(line)}: “Account closed.”", "The same answer again:"), answers, strict=True):
             self.say(f"{what} {found['settled']} paid, {found['failed']} refused, {found['unchanged']} unchanged.")
 
+    def objection(self) -> None:
+        me, path = self.speaking_as(BUYER, "employee"), f"/incentives/v1/people/{BUYER}"
+        [line] = me.get(f"{path}/statements/1")["statement"]["lines"]
+        text, driver = f"{LATE_RECEIPT} was not late.", {"kind": "goal", "code": MOVED_GOALS[0]}
+        self.title("12  An objection", f"{BUYER} objects to line {line['line']} of statement 1: “{text}”")
+        claim = {"values": [{"driver": driver, "value": "110"}]}
+        raised = _post(me, f"{path}/objections", statement=1, line=line["line"], text=text, claim=claim)
+        self.objected = raised["links"]["self"]
+        found = me.get(raised["links"]["counterfactual"])
+        self.say(f"{raised['id']}: to be answered by {raised['due']}. If the score of {driver['code']} were 110: "
+                 f"{moved(found['before'], found['after'], found['currency'])}.")  # fmt: skip
+
     def late(self) -> None:
         right = corrected(self.events[LATE_RECEIPT], received="2025-03-17")
         lines = [line | {"amount": "0.00", "cost": "0.00"} for line in self.events[CANCELLED]["data"]["lines"]]
         cancelled = corrected(self.events[CANCELLED], lines=lines)
         self.title(
-            "12  Two corrections after payment",
-            f"{right['data']['receipt']} was not late after all, and {SELLER}'s invoice {cancelled['data']['invoice']} "
+            "13  Two corrections after payment",
+            f"{right['data']['receipt']} had come in time, and {SELLER}'s invoice {cancelled['data']['invoice']} "
             f"is cancelled. {QUARTER} stays closed as it was; the latest numbers move.",
         )
         self.client.push([right, cancelled])
@@ -94,9 +111,13 @@ class Payday(Teller):
                               for flag in ("true", None))  # fmt: skip
             table.add_row(f"score of {goal}", moved(closed["score"], latest["score"]))
         self.console.print(table)
+        answer = _post(
+            self.finance, f"{self.objected}/answers", outcome="corrected", reason="The ERP has put it right."
+        )
+        self.say(f"The objection {answer['id']} is answered: {answer['status']}. “{answer['answer']['reason']}”")
 
     def next_run(self) -> None:
-        self.title("13  The next run", f"{NO_ACCOUNT} and {REFUSED} have told their new accounts.")
+        self.title("14  The next run", f"{NO_ACCOUNT} and {REFUSED} have told their new accounts.")
         for person, number in ((NO_ACCOUNT, "XH 0101"), (REFUSED, "XH 0102")):
             account = {"payee": f"person:{person}", "name": person, "account": number}
             self.finance.put(f"/incentives/v1/payment-accounts/{person}", account)
@@ -113,7 +134,7 @@ class Payday(Teller):
         _post(self.boss, f"{RUNS}/{LATER}/settlements", day="2025-04-29", others="settled")
 
     def statement(self) -> None:
-        self.title("14  A statement", f"{BUYER} reads it; tools/check_statement.py computes each cent again.")
+        self.title("15  A statement", f"{BUYER} reads it; tools/check_statement.py computes each cent again.")
         me = self.speaking_as(BUYER, "employee")
         path = f"/incentives/v1/people/{BUYER}/statements"
         told = [me.get(each["links"]["statement"]) for each in me.items(path)]
@@ -124,7 +145,7 @@ class Payday(Teller):
 
     def proof(self) -> None:
         equation = " + ".join(SHARES)
-        self.title("15  The one equation", f"entitled = {equation}, for each payee and plan")
+        self.title("16  The one equation", f"entitled = {equation}, for each payee and plan")
         balances = list(self.boss.items("/incentives/v1/balances"))
         sums = {name: total(Decimal(each[name]) for each in balances) for name in ("entitled", *SHARES)}
         holds = sum(Decimal(each["entitled"]) == total(Decimal(each[name]) for name in SHARES) for each in balances)
