@@ -173,7 +173,7 @@ def _week(story: Story, day: date) -> Iterator[Event]:
             yield story.event("milestone", day, {"milestone": story.number("MS"), "unit": unit})
 
 
-def corrected(receipt: Event, received: str) -> Event:
-    """The same receipt as the ERP sends it after somebody has found that it was booked days too late."""
-    data = {**receipt["data"], "received": received, "revision": 2}
-    return {**receipt, "id": f"{data['receipt']}/2", "data": data}
+def corrected(event: Event, **changes: Any) -> Event:
+    """The same document as the ERP sends it again after somebody has found something wrong in it."""
+    data = {**event["data"], **changes, "revision": 2}
+    return {**event, "id": f"{event['id'].split('/')[0]}/2", "data": data}

@@ -1,26 +1,20 @@
 """The story that the demo tells, a chapter at a time, through the public HTTP API only."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
-from threading import Event as Flag
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.tree import Tree
 
 from services import demo_events, files
 from services.cli_files import apply_items
-from services.client import ValueLoopClient
+from services.demo_payday import Payday
+from services.demo_telling import NEXT, QUARTER, Interrupted, Teller, moved, shown
 
-QUARTER, NEXT = "2025-Q1", "2025-Q2"
 TEAM, BUYER, GOAL = "buyers-cells", "sun-li", "on-time-cells"
 LATE_TRUCK, CORRECTED = "GR-05778/1", "GR-05625/1"
-BATCH = 2_000
 MAIN_READINGS = (
     ("revenue", "group", "2025-02"), ("revenue", "group", "2025-03"), ("revenue", "group", QUARTER),
     ("margin_rate", "group", QUARTER), ("cars_delivered", "group", QUARTER), ("days_to_delivery", "group", QUARTER),
@@ -30,41 +24,8 @@ MAIN_READINGS = (
 )  # fmt: skip
 
 
-def shown(value: str | None, unit: str = "") -> str:
-    """A number for people: thousands apart, rates in per cent, decimals cut; the API has all of them."""
-    if value is None:
-        return "–"
-    number = Decimal(value)
-    if unit == "ratio":
-        return f"{number * 100:.2f} %"
-    digits = 0 if number == number.to_integral_value() else 4 if abs(number) < 10 else 2
-    text = f"{number:,.{digits}f}"
-    return f"{text} {unit}".strip()
-
-
-def moved(before: str | None, after: str | None, unit: str = "") -> str:
-    """Before and after."""
-    return f"{shown(before, unit)} → {shown(after, unit)}"
-
-
-class Interrupted(Exception):
-    """Somebody pressed Ctrl-C."""
-
-
-@dataclass
-class Story:
-    """Plays and prints.
-
-    Args:
-        token: makes a token of a person with roles.
-        stop: set when the story shall end early.
-    """
-
-    client: ValueLoopClient
-    token: Callable[..., str]
-    stop: Flag
-    console: Console
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+class Story(Teller):
+    """Plays the whole story."""
 
     def play(self, example: Path) -> bool:
         """The whole story; false where it was interrupted."""
@@ -75,6 +36,7 @@ class Story:
         try:
             for chapter in chapters:
                 chapter()
+            Payday(self.client, self.token, self.stop, self.console, self.events).play()
         except Interrupted:
             return False
         return True
@@ -139,7 +101,7 @@ class Story:
 
     def correction(self) -> None:
         wrong = self.events[CORRECTED]
-        right = demo_events.corrected(wrong, "2025-03-20")
+        right = demo_events.corrected(wrong, received="2025-03-20")
         data = wrong["data"]
         self.title(
             "6  A late correction",
@@ -158,7 +120,7 @@ class Story:
         self.say(f"The case {case['id']} has gone to {boss}, the superior of {case['owner']}.")
         score, team = self._score(GOAL, NEXT), self._totals(NEXT)
         reason = "Ningbo Cells rebuilds its furnace until June; we hold safety stock meanwhile."
-        self.client.as_(self.token(boss, "manager", "employee")).post(
+        self.speaking_as(boss, "manager", "employee").post(
             f"/reviews/v1/cases/{case['id']}/decisions",
             {"kind": "change_target", "value": "0.85", "effective_from": "2025-04-01", "reason": reason},
         )
@@ -259,37 +221,6 @@ class Story:
                          f"{plan['people']} people")  # fmt: skip
 
     # --- parts ---
-
-    def title(self, text: str, what: str) -> None:
-        if self.stop.is_set():
-            raise Interrupted
-        self.console.print()
-        self.console.rule(f"[bold]{text}", align="left")
-        self.say(what)
-
-    def say(self, text: str) -> None:
-        self.console.print(text)
-
-    def tick(self, instant: str) -> None:
-        self.client.wait_until_settled()
-        self.client.post("/metrics/v1/ticks", {"at": instant})
-        self.client.wait_until_settled()
-
-    def send(self, events: Sequence[dict[str, Any]], what: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        left, counts = iter(events), {"accepted": 0}
-        with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task(what, total=len(events))
-            while batch := list(islice(left, BATCH)):
-                if self.stop.is_set():
-                    raise Interrupted
-                for receipt in self.client.push(batch):
-                    counts[receipt["status"]] = counts.get(receipt["status"], 0) + 1
-                bar.advance(task, len(batch))
-            bar.update(task, description=f"{what}, rippling through")
-            self.client.wait_until_settled(timeout=300)
-            bar.update(task, description=what)
-        self.say("Receipts: " + ", ".join(f"{number} {status}" for status, number in counts.items()) + ".")
 
     def _chain(self) -> None:
         self.say("\nThe value chain in March (output per input, trend, loss by what it hands on):")

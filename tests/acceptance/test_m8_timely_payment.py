@@ -141,12 +141,25 @@ def test_a_run_whose_step_failed_says_so_and_goes_on_when_an_operator_retries_it
     assert (found["status"], found["problem"], found["total"]) == ("calculated", None, "10000")
 
 
-def test_the_command_line_lists_runs_and_follows_one(office: Office) -> None:
-    office.release("q1", "2025-Q1", "2025-04-15")
-    office.post(office.li, "", code="q2", period="2025-Q1", currency="CNY", promised="2025-07-15")
-    office.post(office.li, "/q2/calculations")
-    whose = ["--url", office.chen.base_url, "--token", office.chen.token]
-    followed = CliRunner().invoke(cli_payout.app, ["payout", "progress", "q2", *whose])
-    assert followed.output.splitlines()[-1] == "q2: calculated, 100 %, 0 lines, pays 0 CNY."
-    listed = CliRunner().invoke(cli_payout.app, ["payout", "list", *whose])
-    assert "q1" in listed.output and "released" in listed.output and "10000" in listed.output
+def test_a_run_is_prepared_approved_and_paid_from_the_command_line(office: Office) -> None:
+    def valueloop(who: Any, *words: str) -> Any:
+        return CliRunner().invoke(cli_payout.app, ["payout", *words, "--url", who.base_url, "--token", who.token])
+
+    valueloop(office.li, "open", "q1", "--period", "2025-Q1", "--currency", "CNY", "--promised", "2025-04-15")
+    calculated = valueloop(office.li, "calculate", "q1").output.splitlines()[-1]
+    content = calculated.rsplit(" ", 1)[1].rstrip(".")
+    assert calculated == f"q1: calculated, 100 %, 10 lines, pays 10000 CNY, content {content}."
+    valueloop(office.li, "submit", "q1")
+    both = office.loop.speaking_as("li", "compensation", "finance")
+    assert valueloop(both, "approve", "q1", content).exception.type == "approves-own"
+    for not_seen in ("00000000", content[:7]):
+        assert isinstance(valueloop(office.chen, "approve", "q1", not_seen).exception, cli_payout.ContentDiffers)
+    assert "approved" in valueloop(office.chen, "approve", "q1", content).output
+    assert "released" in valueloop(office.chen, "release", "q1").output
+    assert valueloop(office.chen, "file", "q1").output.count("1000.00,CNY") == 10
+    assert valueloop(office.chen, "settle", "q1", "--day", "2025-04-14", "--failed", "no reason").exit_code == 2
+    settled = valueloop(office.chen, "settle", "q1", "--day", "2025-04-14", "--failed", "3=Account closed.")
+    assert settled.output.splitlines()[-1] == "q1: 9 paid, 1 failed, 0 unchanged."
+    listed = valueloop(office.chen, "list").output
+    assert "q1" in listed and "settled" in listed and "10000" in listed
+    assert "q1: settled, 100 %, 10 lines" in valueloop(office.chen, "progress", "q1").output

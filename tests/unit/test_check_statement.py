@@ -81,3 +81,11 @@ def test_the_checker_imports_the_standard_library_alone() -> None:
     done = subprocess.run([sys.executable, "-I", "-S", str(file)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.startswith("Checks statements")) == (2, True)
     assert list(answers_of("[1, 2]")) == [1, 2]
+
+
+def test_the_example_that_the_docs_show_is_sound() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-I", "tools/check_statement.py", "docs/examples/statement.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert (done.returncode, done.stdout) == (0, "2 statements, 0 differences.\n")
+    assert f"$ python {' '.join(command[2:])}\n{done.stdout}" in (root / "docs/statements.md").read_text()

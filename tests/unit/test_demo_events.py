@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from services.demo_events import SELLERS, SUPPLIERS, Dice, corrected, quarter
-from services.demo_story import CORRECTED, LATE_TRUCK, TEAM, shown
+from services.demo_story import CORRECTED, LATE_TRUCK, TEAM
+from services.demo_telling import shown
 from services.files import read
 from shared.contracts.metrics import Mapping
 
@@ -41,7 +42,7 @@ def test_the_truck_and_the_correction_of_the_story_are_about_parts_the_line_wait
         data = events[name]["data"]
         assert (data["team"], data["line_waits"]) == (TEAM, True)
         assert data["received"] > data["promised"]
-    again = corrected(events[CORRECTED], "2025-03-20")
+    again = corrected(events[CORRECTED], received="2025-03-20")
     assert (again["data"]["revision"], again["id"]) == (2, "GR-05625/2")
     assert events[CORRECTED]["data"]["revision"] == 1
 

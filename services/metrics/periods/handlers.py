@@ -64,7 +64,7 @@ def _judged(uow: UnitOfWork, company: str, period: Period) -> datetime:
         said = f"the company's clock stands at {now.isoformat()}" if now else "the company's clock has not begun"
         raise rules.PeriodNotOver(
             f"{period.label} ends with {period.end - rules.ONE_DAY}; {said}.", field="period",
-            remedy="Close it when it is over.",
+            remedy="Close it when it is over." if now else "A new company's clock begins within a minute.",
         )  # fmt: skip
     if before := store.open_before(uow, company, period):
         raise rules.PredecessorOpen(
