@@ -12,7 +12,7 @@ from .assignments import routes as assignments
 from .assignments.store import note_assignments
 from .awards.routes import note_awards
 from .awards.routes import router as awards
-from .consumer import HANDLERS
+from .consumer import HANDLERS, OVERTAKEN
 from .drivers.routes import router as drivers
 from .drivers.store import settle
 from .entitlements.routes import router as entitlements
@@ -30,6 +30,7 @@ from .plans.store import check, note_drivers
 from .policies import POLICIES
 from .pools.routes import note_pools
 from .pools.routes import router as pools
+from .previews.routes import router as previews
 from .statements.routes import router as statements
 from .statements.store import issued_again
 from .tables import metadata
@@ -88,6 +89,8 @@ def service() -> Service:
             exports,
             statements,
             settings_router(),
+            previews,
         ),
         policies=POLICIES,
+        overtaken=OVERTAKEN,
     )
