@@ -29,7 +29,7 @@ from ..overrides.routes import check as check_override
 from ..plans.rules import OWN, DriverKey
 from ..policies import policy
 from ..statements.routes import NoSuchStatement
-from ..statements.store import of_payee
+from ..statements.store import of_payee, whole_of
 from . import schemas, store
 from .rules import ClaimBeside, NothingToObject, ObjectionUnclear, check_answer, decided, due_at
 
@@ -138,7 +138,7 @@ def _line(context: RequestContext, payee: str, new: schemas.NewObjection) -> tup
     rows = of_payee(context.uow, context.company, payee, after=number - 1, limit=1)
     if not rows or rows[0].number != number:
         raise NoSuchStatement(f"{payee} has no statement {number}.", field="statement", remedy="List them.")
-    content = rows[0].content
+    [content] = whole_of(context.uow.rows, rows)
     period = new.period or content["period"]
     for line in content["lines"]:
         if line["line"] == new.line and any(part["period"] == period for part in line["parts"]):
