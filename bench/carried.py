@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 
 from bench import bare, company
-from bench.installation import Installation, running
+from bench.installation import Installation, NotDone, running
 from bench.measure import Figure, percentile
-from bench.scenarios import WARM, Company, NotDone, Say, Size, ripples, until
+from bench.scenarios import WARM, Company, Say, Size, ripples, until
 from deploy.kafka.broker import Broker, missing
 from services.metrics.events.accept import TOPIC, accept, incoming
 from services.metrics.events.cloudevents import from_json

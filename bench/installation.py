@@ -19,6 +19,10 @@ from shared.settings import Settings
 EVERY_ROLE = ("admin", "strategist", "analyst", "compensation", "finance", "auditor", "source")
 
 
+class NotDone(Exception):
+    """Something was fast because it did not happen."""
+
+
 @dataclass
 class Installation:
     """What runs, and how to reach it. `database` is the administrator's URL."""

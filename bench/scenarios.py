@@ -9,7 +9,7 @@ from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any
 
 from bench import company, floors, load
-from bench.installation import Installation
+from bench.installation import Installation, NotDone
 from bench.measure import Figure, median, percentile
 from bench.people import seed
 
@@ -36,10 +36,6 @@ class Size:
 
 FULL = Size(10_000, 60_000, 30_000, 100, 100_000, 1_000, 20, 5, 100_000)
 QUICK = Size(3_000, 15_000, 10_000, 20, 10_000, 1_000, 6, 2, 20_000)
-
-
-class NotDone(Exception):
-    """Something was fast because it did not happen."""
 
 
 class Company:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from services.incentives.statements.checks import broken_statements
+from services.incentives.statements.store import whole_of
 
 CHECKER = Path(__file__).parents[1] / "tools" / "check_statement.py"
 
@@ -23,8 +24,9 @@ def check(answers: Sequence[Any]) -> "subprocess.CompletedProcess[str]":
 def told(engine: Engine) -> list[Any]:
     """All statements of a database, as the API answers them."""
     with engine.connect() as connection:
-        rows = connection.execute(text("SELECT content, hash FROM statement ORDER BY company, payee, number"))
-        return [{"hash": row.hash, "statement": row.content} for row in rows]
+        rows = connection.execute(text("SELECT * FROM statement ORDER BY company, payee, number")).fetchall()
+        contents = whole_of(lambda sql, **params: connection.execute(text(sql), params), rows)
+        return [{"hash": row.hash, "statement": content} for row, content in zip(rows, contents, strict=True)]
 
 
 def verified(engine: Engine) -> list[Any]:

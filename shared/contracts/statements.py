@@ -12,8 +12,10 @@ class Issued(Contract):
     TYPE, TOPIC = "", ""
     payee: Payee
     number: int = Field(description="Counts the payee's statements from 1.")
-    hash: Hash = Field(description="SHA-256 of `content`.")
-    content: str = Field(description="Canonical JSON as docs/statements.md says.", examples=["{…}"])
+    hash: Hash = Field(description="SHA-256 of the statement's canonical JSON.")
+    content: str = Field(
+        description="JSON as docs/statements.md says; a line may name one of `forms`.", examples=["{…}"]
+    )
 
 
 class StatementsIssued(Contract):
@@ -22,6 +24,11 @@ class StatementsIssued(Contract):
     TYPE, TOPIC = "valueloop.incentives.statements-issued.v1", TOPIC
     run: Run
     statements: list[Issued] = Field(description="Some of the run's; all its events together hold all.")
+    forms: dict[str, list[str | int]] = Field(
+        default_factory=dict,
+        description="What their lines have in common, by name: pieces of JSON, and the places of own values between.",
+        examples=[{"f00d": ['{"line":', 0, "}"]}],
+    )
 
 
 EVENTS: tuple[type[Contract], ...] = (StatementsIssued,)

@@ -12,7 +12,7 @@ from typing import Any
 from shared.configuration import Recorded, all_in_force
 from shared.contracts.incentives import Award, Plan, Pool
 from shared.database.unit_of_work import Jsonb
-from shared.numbers import INTEGER_DIGITS, plain
+from shared.numbers import INTEGER_DIGITS
 
 from ..accruals.definitions import OUT_OF_RANGE, Person, Value
 from ..accruals.store import Book, PlanInPeriod
@@ -20,11 +20,10 @@ from ..assignments.rules import last_day
 from ..awards.rules import award_shared, keys_of
 from ..plans.rules import OWN, DriverKey, drivers_of
 from ..pools.rules import Shared
-from .steps import Draft, Given, Program, Step
+from .steps import Draft, Given, Program, Step, text_of
 
 PORTION = 2_000  # people at once: with more alive, collecting garbage takes longer than the computation
 LIMIT = Decimal(1).scaleb(INTEGER_DIGITS)
-_text = lru_cache(maxsize=65_536)(plain)  # shares, factors and days are alike for many
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def template(program: Program) -> tuple[str, Jsonb]:
 def own_values(givens: Sequence[Given]) -> list[Any]:
     """What `content.given` keeps of a person's own values: plain text, or that with its citation and words."""
     return [
-        [_text(value), cite.model_dump(exclude_none=True) if cite else None, how] if cite or how else _text(value)
+        [text_of(value), cite.model_dump(exclude_none=True) if cite else None, how] if cite or how else text_of(value)
         for value, cite, how in givens
     ]
 

@@ -20,6 +20,7 @@ from shared.money import Money, split
 from shared.numbers import ROUNDING, divide, multiply, plain, subtract, total
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+text_of = lru_cache(maxsize=65_536)(plain)  # shares, factors and days are alike for many
 _CURRENCY_WITH = {0: "JPY", 2: "CNY", 3: "KWD", 4: "CLF"}  # by digits: a step names digits, a split takes a currency
 Given = tuple[Decimal, Citation | None, str]
 """A value of a person's own, where it comes from, and words, where they differ from person to person."""
@@ -105,7 +106,7 @@ class Program:
         self.missing, self.payable = tuple(missing), payable
         self.values: dict[str, Any] = {arg: _literal(arg) for step in steps for arg in step.of if arg[0] != "@"}
         self.steps = tuple(self._shared(step) for step in steps)
-        own = [step for step in self.steps if step.own]
+        self.own = own = tuple(step for step in self.steps if step.own)
         self.sources = tuple(step.source for step in own if step.op == "given")
         self._givens = tuple(f"@{step.id}" for step in own if step.op == "given")
         self._rest = tuple((f"@{step.id}", OPERATIONS[step.op], step.of) for step in own if step.op != "given")
@@ -147,8 +148,14 @@ class Program:
 
 
 def _worded(step: Step, value: Decimal, values: Mapping[str, Any]) -> Step:
-    words = WORDS[step.op](value, *[values[arg] for arg in step.of]) if step.op in WORDS and step.value is None else ""
-    return replace(step, value=value, how=", ".join(part for part in (step.how, words) if part))
+    how = words_of(step, value, values) if step.op in WORDS and step.value is None else step.how
+    return replace(step, value=value, how=how)
+
+
+def words_of(step: Step, value: Decimal, values: Mapping[str, Any]) -> str:
+    """The words of a step whose operation is one of `WORDS`, for a value that it has."""
+    words = WORDS[step.op](value, *[values[arg] for arg in step.of])
+    return f"{step.how}, {words}" if step.how and words else step.how or words
 
 
 def _literal(text: str) -> Any:

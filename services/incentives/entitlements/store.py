@@ -256,15 +256,26 @@ def content(uow: UnitOfWork, company: str, row: Any) -> dict[str, Any]:
 def expanded(program: Program, row: Any) -> dict[str, Any]:
     """The same by the program that `content.calculation` names. Raises StoredAmountDiffers."""
     steps = program.expand([_given(one) for one in row.content["given"]])
-    if steps[-1].value != row.amount:
-        raise StoredAmountDiffers(
-            f"The entitlement of {row.payee} from {row.plan} in {row.period}, version {row.version}, is stored as "
-            f"{plain(row.amount)}; its steps come to {steps[-1].value}."
-        )
+    _same(row, steps[-1].value)
     shown = [step.as_json() for step in steps]
     inputs = {str(cite): cite for step in shown for cite in step.get("cites", ())}
     missing = [step["how"] for step in shown if step["op"] == "missing"]
     return {"inputs": list(inputs.values()), "steps": shown, "missing": missing}
+
+
+def ran(program: Program, row: Any) -> None:
+    """Runs the program for a version, and leaves its values in place. Raises StoredAmountDiffers."""
+    given = row.content["given"]
+    program.run([Decimal(one[0] if isinstance(one, list) else one) for one in given])
+    _same(row, program.values[program.result])
+
+
+def _same(row: Any, value: Decimal | None) -> None:
+    if value != row.amount:
+        raise StoredAmountDiffers(
+            f"The entitlement of {row.payee} from {row.plan} in {row.period}, version {row.version}, is stored as "
+            f"{plain(row.amount)}; its steps come to {value}."
+        )
 
 
 def _given(stored: Any) -> tuple[Decimal, Citation | None, str]:

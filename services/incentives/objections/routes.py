@@ -31,7 +31,7 @@ from ..plans.rules import OWN, DriverKey
 from ..policies import policy
 from ..previews.routes import amount_if
 from ..statements.routes import NoSuchStatement
-from ..statements.store import of_payee
+from ..statements.store import of_payee, whole_of
 from . import schemas, store
 from .rules import ClaimBeside, NothingToObject, ObjectionUnclear, check_answer, decided, due_at
 
@@ -141,7 +141,7 @@ def _line(context: RequestContext, payee: str, new: schemas.NewObjection) -> tup
     rows = of_payee(context.uow, context.company, payee, after=number - 1, limit=1)
     if not rows or rows[0].number != number:
         raise NoSuchStatement(f"{payee} has no statement {number}.", field="statement", remedy="List them.")
-    content = rows[0].content
+    [content] = whole_of(context.uow.rows, rows)
     period = new.period or content["period"]
     for line in content["lines"]:
         if line["line"] == new.line and any(part["period"] == period for part in line["parts"]):

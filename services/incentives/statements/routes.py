@@ -153,8 +153,8 @@ def _moved(context: RequestContext, page: Paging, name: str, what: Sequence[Any]
     rows = store.citing(context.uow, context.company, name, after=after[:2], limit=MOST_READ)
     found = [
         _moved_line(row, line)
-        for row in rows
-        for line in rules.moved_lines(row.content, *what)
+        for row, content in zip(rows, store.whole_of(context.uow.rows, rows), strict=True)
+        for line in rules.moved_lines(content, *what)
         if (row.payee, row.number, line["line"]) > after
     ]
     if len(rows) == MOST_READ and len(found) < page.fetch:
@@ -189,15 +189,16 @@ def _answer(context: RequestContext, payee: str, number: int, format: str, langu
             field="number",
             remedy="List them: each run makes one.",
         )
-    row = rows[0]
+    row, [content] = rows[0], store.whole_of(context.uow.rows, rows)
     if format == "html":
-        return Response(html_page(row.content, row.hash, language), media_type="text/html")
+        return Response(html_page(content, row.hash, language), media_type="text/html")
     if format == "pdf":
         name = f'inline; filename="{payee.replace(":", "-")}-{number}.pdf"'
-        content = pdf(row.content, row.hash, language)
-        return Response(content, media_type="application/pdf", headers={"Content-Disposition": name})
-    links = [_links(line) for line in row.content["lines"]]
-    return StatementInFull(hash=row.hash, statement=row.content, links=links)
+        return Response(
+            pdf(content, row.hash, language), media_type="application/pdf", headers={"Content-Disposition": name}
+        )
+    links = [_links(line) for line in content["lines"]]
+    return StatementInFull(hash=row.hash, statement=content, links=links)
 
 
 def _wanted(accept: str | None) -> str:

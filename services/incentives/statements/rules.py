@@ -13,12 +13,17 @@ ZERO = Decimal(0)
 OPENING = ("payable", "held", "carried", "draw", "expense")
 DUE = ("payable", "held", "carried")
 BOOKED = ("regular", "adjustment", "advance", "granted", "recovered", "clawed_back", "amount")
+# As SQL says them of a payout line: the accounts before and after it, and what it books. `closing` says the same.
+FIGURES = (
+    *OPENING, *(f"CASE WHEN account = '{name}' THEN amount ELSE 0 END" for name in DUE), "draw + advance - recovered",
+    "expense + regular + adjustment + clawed_back", *BOOKED,
+)  # fmt: skip
 DRIVERS = ("goal", "scorecard", "reading")
 PAYING = ("plan", "pool", "award")
 Json = dict[str, Any]
 
 
-def canonical(statement: Json) -> str:
+def canonical(statement: Any) -> str:
     """The text that is hashed: JSON with sorted keys and no blanks."""
     return json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -36,20 +41,17 @@ def source(company: str, what: str, code: str, subject: str | None, period: str 
 # --- one part: what a closed period brings into a line ---
 
 
-def part_of(row: Mapping[str, Any], steps: Sequence[Json], inputs: Sequence[Json], was: Sequence[Json] | None) -> Json:
+def part_of(row: Mapping[str, Any], steps: Sequence[Json], inputs: Sequence[Json], causes: Any) -> Json:
     """What a period brings, with its whole calculation.
 
     Args:
         row: a part of the payout line.
         steps: of the entitlement's version.
         inputs: what these cite.
-        was: what the version cited that was booked before; None where there was none.
+        causes: what `moved` says; nothing where no version was booked before.
     """
-    return {
-        "period": row["period"], "payee": row["payee"], "version": row["version"],
-        "before": _amount(row["before"]), "after": _amount(row["after"]),
-        "steps": list(steps), "inputs": list(inputs), "summary": summary(steps),
-        "moved": [] if was is None else moved(was, inputs),
+    return {name: row[name] for name in ("period", "payee", "version", "before", "after")} | {
+        "steps": steps, "inputs": inputs, "summary": summary(steps), "moved": causes,
     }  # fmt: skip
 
 
@@ -101,23 +103,30 @@ def _version(cite: Json | None) -> Json | None:
 # --- one line ---
 
 
-def line_of(row: Mapping[str, Any], parts: Sequence[Json], known: Mapping[str, Any] | None) -> Json:
+def line_of(row: Any, figures: Sequence[str], parts: Sequence[Json], known: Mapping[str, Any] | None) -> Json:
     """A payout line as a statement shows it.
 
     Args:
         row: of `payout_line`.
+        figures: of the line, in the order of `FIGURES`.
         known: kind and name of what pays; None where nothing is known of it.
     """
-    cites = [
-        cite for part in parts for cite in part["inputs"] if cite["what"] in PAYING and cite["code"] == row["plan"]
-    ]
+    cites = [cite for part in parts for cite in part["inputs"] if cite["what"] in PAYING and cite["code"] == row.plan]
     return {
-        "line": row["line"], "plan": row["plan"], "kind": known["kind"] if known else None,
+        "line": row.line, "plan": row.plan, "kind": known["kind"] if known else None,
         "plan_name": known["name"] if known else None, "plan_versions": sorted({cite["version"] for cite in cites}),
-        "currency": row["currency"], "account": row["account"], "why": row["why"], "promised": str(row["promised"]),
-        "opening": {name: plain(row[name]) for name in OPENING}, "closing": closing(row),
-        "merged": list(row["moved"]), "parts": list(parts),
-    } | {name: plain(row[name]) for name in BOOKED}  # fmt: skip
+        "currency": row.currency, "account": row.account, "why": row.why, "promised": str(row.promised),
+        "merged": row.moved, "parts": parts,
+    } | figures_of(figures)  # fmt: skip
+
+
+def figures_of(figures: Sequence[str]) -> Json:
+    """A line's amounts by name, from the order of `FIGURES`."""
+    opening, after, booked = figures[: len(OPENING)], figures[len(OPENING) : 2 * len(OPENING)], figures[-len(BOOKED) :]
+    return {
+        "opening": dict(zip(OPENING, opening, strict=True)), "closing": dict(zip(OPENING, after, strict=True)),
+        **dict(zip(BOOKED, booked, strict=True)),
+    }  # fmt: skip
 
 
 def closing(row: Mapping[str, Any]) -> dict[str, str]:

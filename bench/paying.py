@@ -1,0 +1,154 @@
+"""Money: a quarter closed, everybody paid and told why, and statements read. Each ends by checking what it timed."""
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from http.client import HTTPConnection
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench import company, load, payees
+from bench.installation import EVERY_ROLE, Installation, NotDone
+from bench.measure import Figure, percentile
+from bench.scenarios import MANY, Company, Say, _batches
+from services.client import ValueLoopClient
+from tools.check_statement import check
+
+RUN, LONGEST = "/incentives/v1/payout-runs", 7200
+_keys = count(1)
+
+
+def order(client: ValueLoopClient, path: str, body: Any) -> Any:
+    return client.post(path, body, **{"Idempotency-Key": f"bench-{next(_keys)}"})
+
+
+def paid(at: Installation, people: int, say: Say) -> list[Figure]:
+    """Closes a quarter, calculates, approves and releases a run for so many people with five components each."""
+    bench = Company(at, f"payees-{people}")
+    client, approver = bench.client, bench.client.as_(at.issuer.issue("approver", bench.name, EVERY_ROLE))
+    say(f"{people:,} people with an assignment and two readings of their own are put into the tables.")
+    _set_up(bench)
+    payees.seed(at, bench.name, company.PERIOD, people)
+    say("Closing the quarter.")
+    seconds = {"close": _timed(lambda: close(client, company.PERIOD, "2025-04-02"))}
+    run = {"code": "q1", "period": company.PERIOD, "currency": "CNY", "promised": "2025-04-30"}
+    order(client, RUN, run)
+    say("Calculating.")
+    seconds["calculate"] = _timed(lambda: _step(client, "calculations", {}, "calculated"))
+    order(client, f"{RUN}/q1/submissions", {})
+    order(approver, f"{RUN}/q1/approvals", {"hash": client.get(f"{RUN}/q1")["hash"]})
+    say("Releasing: ledger, events, statements.")
+    seconds["release"] = _timed(lambda: _step(approver, "releases", {}, "released"))
+    peak = max(_peak(child) for child in at.supervisor.children[1:])
+    say("Comparing each amount; DuckDB and COPY.")
+    scores = {goal: _score(bench, goal) for goal in payees.GOALS}
+    lines, paid_out = payees.checked(at, bench.name, scores)
+    computed, copied, cents = payees.floor(at, bench.name, scores)
+    if (lines, paid_out) != (people, cents):
+        raise NotDone(f"{lines} lines pay {paid_out} cents; DuckDB says {cents} for {people}.")
+    both = computed + copied
+    note = f"{people:,} people × 5 components, each amount as an oracle's; floor: DuckDB {computed:.2f} s + COPY {copied:.2f} s"
+    figures = [
+        Figure(f"payout run: {phase}", people / took, "1/s", people / both, f"{took:,.1f} s; {note}")
+        for phase, took in seconds.items()
+    ]
+    whole = sum(seconds.values())
+    whole_note = f"{whole:,.1f} s; worker's peak {peak:,} MB; {note}"
+    return [
+        *figures,
+        Figure("payout run: all", people / whole, "1/s", people / both, whole_note),
+        *_read(bench, people, say),
+    ]
+
+
+def _set_up(bench: Company) -> None:
+    client = bench.client
+    company.set_up(client, bench.name)
+    for goal in payees.GOALS:
+        client.put(f"/goals/v1/goals/{goal}/targets", company.target(550_000 if goal == "company" else 27_000))
+    client.put("/incentives/v1/policies/without_account", {"value": "pay"})
+    client.put(f"/incentives/v1/plans/{payees.PLAN}", payees.plan())
+    load.post(bench.at.host, bench.at.port, client.token, MANY, _batches(company.events(bench.name, 1_000).bodies), 1)
+    client.wait_until_settled()
+
+
+def close(client: ValueLoopClient, period: str, after: str) -> None:
+    """Closes a period, whatever is missing, as soon as the company's clock is past it."""
+    client.post("/metrics/v1/ticks", {"at": f"{after}T00:00:00+08:00"})
+    order(client, f"/metrics/v1/periods/{period}/close", {"override": "For the measurement."})
+    _until(lambda: client.get(f"/metrics/v1/periods/{period}")["state"] == "closed")
+
+
+def _step(client: ValueLoopClient, what: str, body: Any, wanted: str) -> None:
+    order(client, f"{RUN}/q1/{what}", body)
+    _until(lambda: (now := client.get(f"{RUN}/q1"))["status"] == wanted or _failed(now))
+
+
+def _failed(run: Any) -> bool:
+    if run["problem"]:
+        raise NotDone(run["problem"])
+    return False
+
+
+def _until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONGEST
+    while not done():
+        if time.monotonic() > end:
+            raise NotDone(f"It was not done within {LONGEST} s.")
+        time.sleep(0.05)
+
+
+def _timed(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _score(bench: Company, goal: str) -> Decimal:
+    [found] = bench.get(f"/incentives/v1/drivers?kind=goal&code={goal}&period={company.PERIOD}")["items"]
+    return Decimal(found["value"])
+
+
+def _peak(child: Any) -> int:
+    """The most memory that a process ever had [MB]."""
+    status = Path(f"/proc/{child.process.pid}/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+# --- statements ---
+
+
+def _read(bench: Company, people: int, say: Say) -> list[Figure]:
+    """Statements by HTTP, one after another; the floor is the row's primary key."""
+    say("Reading statements.")
+    codes = [f"p{1 + number * 7919 % people}" for number in range(300)]
+    with psycopg.connect(bench.at.database_of("incentives"), autocommit=True) as connection:
+        sql = "SELECT content FROM statement WHERE company = %s AND payee = %s AND number = 1"
+        bare = [_ms(lambda c=c: connection.execute(sql, (bench.name, f"person:{c}")).fetchone()) for c in codes]
+    path, answers = "/incentives/v1/people/{}/statements/1", list[Any]()
+    times = {"JSON": [_ms(lambda c=c: answers.append(bench.get(path.format(c)))) for c in codes]}
+    if found := check(answers):
+        raise NotDone(found[0])
+    for kind, some in (("html", codes[:100]), ("pdf", codes[:30])):
+        times[kind.upper()] = [_ms(lambda c=c, k=kind: _page(bench, f"{path.format(c)}?format={k}")) for c in some]
+    return [
+        Figure(f"statement as {kind}, p{share * 100:.0f}", percentile(took, share), "ms", percentile(bare, share),
+               f"n = {len(took)}, checked; floor: SELECT of its row by key")
+        for kind, took in times.items() for share in (0.5, 0.99)
+    ]  # fmt: skip
+
+
+def _page(bench: Company, path: str) -> None:
+    connection: HTTPConnection = bench._connection
+    connection.request("GET", path, headers=bench._headers)
+    answer = connection.getresponse()
+    if answer.status != 200 or not answer.read():
+        raise NotDone(f"{path} answers {answer.status}.")
+
+
+def _ms(work: Callable[[], Any]) -> float:
+    return _timed(work) * 1000
