@@ -29,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from services.runtime import SERVICES, service_named
 from shared.http.application import create_app, create_service_app
 from shared.identity import LocalIssuer, identity_of
+from shared.log.worker import run_workers
 from shared.service import Runtime
 from shared.settings import Settings
 
@@ -166,14 +167,19 @@ def served(runtimes: dict[str, Runtime], directory: Path) -> Iterator[tuple[str,
     )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    stop = threading.Event()
+    worker = threading.Thread(target=run_workers, args=(runtimes, stop))
     thread.start()
+    worker.start()
     while not server.started:
         time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", issuer.issue("tester", "a", ["admin"])
     finally:
         server.should_exit = True
+        stop.set()
         thread.join(30)
+        worker.join(30)
 
 
 @pytest.mark.slow
@@ -181,7 +187,7 @@ def served(runtimes: dict[str, Runtime], directory: Path) -> Iterator[tuple[str,
 def test_no_request_makes_a_service_fail_or_answer_what_it_does_not_document(
     service: str, runtimes: Callable[..., dict[str, Runtime]], tmp_path: Path
 ) -> None:
-    with served(runtimes(service), tmp_path) as (address, token), requests.Session() as session:
+    with served(runtimes(*SERVICES), tmp_path) as (address, token), requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {token}"
         for path, body in SEEDS[service].items():
             url = f"{address}/{service}/v1/{path}"
@@ -209,7 +215,10 @@ def _explore(operation: Any, base: str, session: requests.Session) -> Iterator[s
         @given(case=operation.as_strategy(mode, **fixed))
         def explore(case: Any) -> None:
             answer = case.call(base_url=base, session=session)
-            case.validate_response(answer, checks=CHECKS, excluded_checks=PARDONED.get(operation.label, []))
+            # A preview says so where workers have not applied yet what it starts from.
+            behind = [not_a_server_error] if answer.status_code == 503 else []
+            pardoned = PARDONED.get(operation.label, []) + behind
+            case.validate_response(answer, checks=CHECKS, excluded_checks=pardoned)
 
         try:
             explore()
