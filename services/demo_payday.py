@@ -81,22 +81,21 @@ class Payday(Teller):
     def objection(self) -> None:
         me, path = self.speaking_as(BUYER, "employee"), f"/incentives/v1/people/{BUYER}"
         [line] = me.get(f"{path}/statements/1")["statement"]["lines"]
-        text, driver = f"{LATE_RECEIPT} was not late.", {"kind": "goal", "code": MOVED_GOALS[0]}
+        text, claim = f"{LATE_RECEIPT} came as promised.", {"change": {"events": [self._right()]}}
         self.title("12  An objection", f"{BUYER} objects to line {line['line']} of statement 1: “{text}”")
-        claim = {"values": [{"driver": driver, "value": "110"}]}
         raised = _post(me, f"{path}/objections", statement=1, line=line["line"], text=text, claim=claim)
         self.objected = raised["links"]["self"]
-        found = me.get(raised["links"]["counterfactual"])
-        self.say(f"{raised['id']}: to be answered by {raised['due']}. If the score of {driver['code']} were 110: "
+        found = self.finance.get(raised["links"]["counterfactual"])
+        self.say(f"{raised['id']}: to be answered by {raised['due']}. {PREPARES} previews what that would pay: "
                  f"{moved(found['before'], found['after'], found['currency'])}.")  # fmt: skip
 
     def late(self) -> None:
-        right = corrected(self.events[LATE_RECEIPT], received="2025-03-17")
+        right = self._right()
         lines = [line | {"amount": "0.00", "cost": "0.00"} for line in self.events[CANCELLED]["data"]["lines"]]
         cancelled = corrected(self.events[CANCELLED], lines=lines)
         self.title(
             "13  Two corrections after payment",
-            f"{right['data']['receipt']} had come in time, and {SELLER}'s invoice {cancelled['data']['invoice']} "
+            f"{right['data']['receipt']} did come in time, and {SELLER}'s invoice {cancelled['data']['invoice']} "
             f"is cancelled. {QUARTER} stays closed as it was; the latest numbers move.",
         )
         self.client.push([right, cancelled])
@@ -164,6 +163,9 @@ class Payday(Teller):
     @property
     def boss(self) -> ValueLoopClient:
         return self.speaking_as(APPROVES, "finance")
+
+    def _right(self) -> dict[str, Any]:
+        return corrected(self.events[LATE_RECEIPT], received="2025-03-17")
 
     def _shown(self, statement: Any) -> None:
         name, number = statement["name"], statement["number"]

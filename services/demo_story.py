@@ -120,9 +120,10 @@ class Story(Teller):
         self.say(f"The case {case['id']} has gone to {boss}, the superior of {case['owner']}.")
         score, team = self._score(GOAL, NEXT), self._totals(NEXT)
         reason = "Ningbo Cells rebuilds its furnace until June; we hold safety stock meanwhile."
+        target = {"value": "0.85", "effective_from": "2025-04-01", "reason": reason}
+        expected = self._preview(target)
         self.speaking_as(boss, "manager", "employee").post(
-            f"/reviews/v1/cases/{case['id']}/decisions",
-            {"kind": "change_target", "value": "0.85", "effective_from": "2025-04-01", "reason": reason},
+            f"/reviews/v1/cases/{case['id']}/decisions", {"kind": "change_target", **target}
         )
         self.client.wait_until_settled()
         decided = self.client.get(f"/reviews/v1/cases/{case['id']}")
@@ -130,7 +131,9 @@ class Story(Teller):
         after = self._score(GOAL, NEXT)
         self.say(f"Score of {GOAL} for {NEXT}: {moved(score['score'], after['score'])}, against a target of "
                  f"{moved(score['target'], after['target'])}. {QUARTER} stays as it was judged.")  # fmt: skip
-        self._compare(team, self._totals(NEXT), NEXT)
+        self._compare(team, now := self._totals(NEXT), NEXT)
+        fits = all(Decimal(now[who] or 0) - Decimal(team[who] or 0) == expected[who] for who in now)
+        self.say(f"These differences are {'exactly' if fits else 'NOT'} those of the preview.")
 
     def why(self) -> None:
         self.title(
@@ -210,6 +213,15 @@ class Story(Teller):
                 self._up(branch, effect["links"]["goals"])
         self.console.print(tree)
         self._compare(team, self._totals(QUARTER), QUARTER)
+
+    def _preview(self, target: dict[str, str]) -> dict[str, Decimal]:
+        """What the target would change in pay, before anybody decides it; by person."""
+        body = {"commands": [{"setting": "targets", "code": GOAL, "content": target}]}
+        told = self.client.post(f"/incentives/v1/previews?period={NEXT}", body)
+        [total] = told["totals"]
+        self.say(f"A preview of 85 % on time from April: {told['changed']} people would get another amount for {NEXT}, "
+                 f"all together {Decimal(total['difference']):+,.2f} {total['currency']}.")  # fmt: skip
+        return {one["payee"].removeprefix("person:"): Decimal(one["difference"]) for one in told["people"]}
 
     def _up(self, branch: Tree, link: str) -> None:
         for score in self.client.get(link)["scores"]:
