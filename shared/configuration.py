@@ -44,6 +44,14 @@ class Versioned(BaseModel, Generic[C]):
     content: C
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A kind of setting that people define, and the rule its new versions keep."""
+
+    kind: type[Configuration]
+    check: Check | None
+
+
 class SettingNotFound(NotFound):
     """No setting of that kind has that code."""
 
@@ -215,6 +223,7 @@ def configuration_router(
     name, plural = kind.__name__, "".join(part.capitalize() for part in kind.KIND.split("-"))
     base = path or f"/{kind.KIND}"
     router = Router(tags=[kind.KIND])
+    router.settings[kind.KIND] = Setting(kind, check)
     Body: Any = kind
 
     def list_settings(

@@ -53,6 +53,8 @@ class Service:
         on_tick: called once per tick, when every partition of `tick_inputs` has reached it.
         close_inputs: the topics that must have reached a tick as well where it closes a period: settings that closed
             figures hang on. Any other tick passes through them.
+        overtaken: by events of others that have versions, SQL that tells whether one of `:rows`, their payloads, is
+            not newer than what is known here of `:company`: then a rehearsal was told what is out of date.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Service:
     on_tick: Callable[["UnitOfWork", str, Tick], None] | None = None
     routers: Sequence[Any] = ()
     policies: "tuple[PolicyDefinition, ...]" = ()
+    overtaken: Mapping[type[Contract], str] = field(default_factory=dict)
     lifespan: Callable[["Runtime"], Any] | None = None
 
 

@@ -123,6 +123,12 @@ class Settings(BaseSettings):
         default=30, ge=1, description="How long the answer to a request with an Idempotency-Key is kept [days]."
     )
 
+    peers: str | None = Field(
+        default=None,
+        description="Where previews find the APIs of the other services, such as http://{service}:8700, where {service}"
+        " stands for a service's name; without it at the address that this process was asked at.",
+    )
+
     issuer: str = Field(
         default="valueloop-local", description="The `iss` a bearer token must carry; the default is the local issuer."
     )

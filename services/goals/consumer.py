@@ -22,3 +22,10 @@ COMMANDS: dict[type[Contract], Handler] = {
     Scorecard: scorecard_defined,
     GoalsPolicy: policy_defined,
 }
+OVERTAKEN: dict[type[Contract], str] = {
+    ReadingChanged: (
+        "SELECT EXISTS (SELECT 1 FROM jsonb_to_recordset(:rows) AS told(metric text, subject text, period text, "
+        "version int) JOIN reading_copy r USING (metric, subject, period) "
+        "WHERE r.company = :company AND r.version >= told.version)"
+    ),
+}

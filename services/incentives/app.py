@@ -12,7 +12,7 @@ from .assignments import routes as assignments
 from .assignments.store import note_assignments
 from .awards.routes import note_awards
 from .awards.routes import router as awards
-from .consumer import HANDLERS
+from .consumer import HANDLERS, OVERTAKEN
 from .drivers.routes import router as drivers
 from .drivers.store import settle
 from .entitlements.routes import router as entitlements
@@ -32,6 +32,7 @@ from .plans.store import check, note_drivers
 from .policies import POLICIES
 from .pools.routes import note_pools
 from .pools.routes import router as pools
+from .previews.routes import router as previews
 from .statements.routes import router as statements
 from .statements.store import issued_again
 from .tables import metadata
@@ -91,6 +92,8 @@ def service() -> Service:
             statements,
             objections,
             settings_router(),
+            previews,
         ),
         policies=POLICIES,
+        overtaken=OVERTAKEN,
     )

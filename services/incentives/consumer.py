@@ -27,3 +27,10 @@ HANDLERS: Mapping[type[Contract], Handler] = {
     RunStep: take_steps,
     Rate: touch_all,
 }
+_ARRIVED = (
+    "SELECT EXISTS (SELECT 1 FROM jsonb_to_recordset(:rows) AS told(kind text, code text, metric text, subject text, "
+    "period text, version int) JOIN arrived a ON (a.company, a.kind, a.code, a.subject, a.period) = (:company, "
+    "coalesce(told.kind, 'reading'), coalesce(told.code, told.metric), coalesce(told.subject, ''), told.period) "
+    "WHERE a.version >= told.version)"
+)
+OVERTAKEN: Mapping[type[Contract], str] = {ScoreChanged: _ARRIVED, ReadingChanged: _ARRIVED}

@@ -34,12 +34,14 @@ class RequestContext:
     """One request.
 
     `principal` is None only on routers that are open or check signatures of their own; `company` raises there.
+    `request` is what it came with, for endpoints that ask other services on behalf of the caller.
     """
 
     request_id: str
     traceparent: str
     caller: Principal | None = None
     transaction: UnitOfWork | None = None
+    request: Request | None = None
 
     @property
     def uow(self) -> UnitOfWork:

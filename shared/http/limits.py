@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.errors import Busy, TooLarge
 from shared.http.problems import domain_problem
 
-INTAKE = re.compile(r"/v1/(events|sources/.+)")
+INTAKE = re.compile(r"/v1/(events|sources/.+|previews|rehearsals)")
 DRAINED = 32 * 1024 * 1024  # [bytes] read and dropped after a limit, so that the sender gets to read the answer
 MOST_CALLERS = 10_000
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Any, ClassVar
 
+import httpx
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends
 from fastapi.concurrency import contextmanager_in_threadpool
@@ -28,6 +30,7 @@ from shared.settings import Settings
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 MOST_WAITING = 200
+PREVIEWS, PATIENCE = 4, 60  # at once in one process; and how long one waits for another service [s]
 BEARER = HTTPBearer(scheme_name="bearer", bearerFormat="JWT", auto_error=False)
 READS = {"GET", "HEAD", "OPTIONS"}
 
@@ -46,6 +49,7 @@ class Wiring:
 
     `slots` bounds the transactions under way. Each needs a worker thread several times (to open, for the endpoint),
     while others may wait inside a thread for its locks: with as many transactions as threads nothing could go on.
+    `previews` bounds the requests that wait in a thread for other services, which `peers` makes a client for.
     """
 
     runtime: Runtime
@@ -53,6 +57,8 @@ class Wiring:
     identity: Identity
     rate: RateLimit
     slots: CapacityLimiter
+    previews: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(PREVIEWS))
+    peers: Callable[[], httpx.Client] = lambda: httpx.Client(timeout=PATIENCE, trust_env=False)
 
 
 class _Refused(Exception):
@@ -82,7 +88,7 @@ class ServiceRoute(APIRoute):
             if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
                 raise MalformedAddress("The address contains the character NUL.", remedy="Leave out %00.")
             strict = StrictRequest(request.scope, request.receive, request._send)
-            context = RequestContext(request.state.request_id, request.state.traceparent)
+            context = RequestContext(request.state.request_id, request.state.traceparent, request=strict)
             request.state.context = context
             caller = request.client.host if request.client else ""
             if self.authenticated:
@@ -153,8 +159,15 @@ class Router(APIRouter):
     Args:
         transactional: False for endpoints that open units of work themselves, such as the intake.
         authenticated: False for endpoints that check signatures themselves; there is no principal then.
+
+    `settings` are the kinds of dated settings that it, or a router in it, lets people define.
     """
 
     def __init__(self, *, transactional: bool = True, authenticated: bool = True, **options: Any) -> None:
         kind = type("Route", (ServiceRoute,), {"transactional": transactional, "authenticated": authenticated})
         super().__init__(route_class=kind, redirect_slashes=False, **options)
+        self.settings: dict[str, Any] = {}
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        super().include_router(router, **options)
+        self.settings |= getattr(router, "settings", {})

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Query, Response
 
-from shared.configuration import Versioned, configuration_router, define, history, require, shown
+from shared.configuration import Setting, Versioned, configuration_router, define, history, require, shown
 from shared.contracts.base import Code
 from shared.contracts.goals import Goal, Target
 from shared.http.conditional import etag
@@ -22,6 +22,7 @@ OnDay = Annotated[date | None, Query(description="As on this day; default: the l
 
 goals = configuration_router(Goal, write_roles=("strategist",), check=check_goal)
 router = Router(tags=["goals"])
+router.settings[Target.KIND] = Setting(Target, check_target)
 
 
 @router.get("/goals/{code}/targets", operation_id="listGoalTargets", summary="Every version of a goal's target")

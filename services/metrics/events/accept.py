@@ -56,6 +56,11 @@ def identity(company: str, source: str, event_id: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
+def key_of(event: CloudEvent) -> str:
+    """What an event is ordered by: others of its subject, where it has one."""
+    return f"{event.source} {event.subject or event.id}"
+
+
 def accept(uow: UnitOfWork, events: Sequence[Incoming]) -> list[Fate]:
     """Accepts events, in order; of one (source, id) the first counts, here and for ever.
 
@@ -114,8 +119,8 @@ def look_up(uow: UnitOfWork, hashes: list[bytes]) -> dict[bytes, Seen]:
 
 def _append(uow: UnitOfWork, events: list[Incoming]) -> dict[bytes, Seen]:
     places = append(uow, [
-        Outgoing(TOPIC, f"{each.event.source} {each.event.subject or each.event.id}", EventAccepted.TYPE, each.company,
-                 each.event.text, each.traceparent, each.recorded_at)
+        Outgoing(TOPIC, key_of(each.event), EventAccepted.TYPE, each.company, each.event.text, each.traceparent,
+                 each.recorded_at)
         for each in events
     ])  # fmt: skip
     found = {

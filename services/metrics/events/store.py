@@ -94,6 +94,20 @@ def remember(uow: UnitOfWork, company: str, batch: Iterable[EventFacts]) -> None
         uow.copy("event_fault", columns, faults)
 
 
+def outcomes(uow: UnitOfWork, company: str, places: Sequence[Place]) -> list[tuple[list[str], list[dict[str, Any]]]]:
+    """What events wait for, and their faults, in the order given."""
+    sql = "FROM {table} t JOIN " + _PLACES + " USING (partition, pos) WHERE t.company = :company ORDER BY {order}"
+    found: dict[Place, tuple[list[str], list[dict[str, Any]]]] = {place: ([], []) for place in places}
+    for row in uow.rows("SELECT t.* " + sql.format(table="waiting", order="reference"), company=company,
+                        **_arrays(places)):  # fmt: skip
+        found[row.partition, row.pos][0].append(row.reference)
+    for row in uow.rows("SELECT t.* " + sql.format(table="event_fault", order="number"), company=company,
+                        **_arrays(places)):  # fmt: skip
+        names = ("mapping", "item", "rule", "field", "reason")
+        found[row.partition, row.pos][1].append({name: getattr(row, name) for name in names})
+    return [found[place] for place in places]
+
+
 def event_at(uow: UnitOfWork, company: str, place: Place) -> dict[str, Any]:
     """An accepted event with what became of it: how far it is, what it waits for, its faults, what it made."""
     where = {"company": company, "partition": place[0], "pos": place[1]}

@@ -31,12 +31,13 @@ def compiled(uow: UnitOfWork, company: str) -> tuple[State, Compiled | None]:
     """The company's mappings with the state they are of; None where the company, and so its time zone, is not known."""
     now = version(uow, company)
     kept = _compiled.setdefault(uow.connection.engine, {})
-    if company not in kept or kept[company][0] != now:
+    found = kept.get(company)
+    if found is None or found[0] != now:
         known = calendar(uow, company)
         versions = history(uow, Mapping, company) if known else []
         all_of_them = [compile_version(each.code, each.version, each.content) for each in versions]
-        kept[company] = (now, Compiled(known, all_of_them) if known else None)
-    return kept[company]
+        found = kept[company] = (now, Compiled(known, all_of_them) if known else None)
+    return found
 
 
 def calendar(uow: UnitOfWork, company: str) -> Calendar | None:

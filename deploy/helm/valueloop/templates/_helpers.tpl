@@ -21,6 +21,9 @@ app.kubernetes.io/component: {{ with .service }}{{ . }}-{{ end }}{{ .part }}
 {{- define "valueloop.environment" -}}
 - {name: VALUELOOP_SECRETS_DIRECTORY, value: /run/secrets/valueloop}
 - {name: VALUELOOP_LOG_JSON, value: "true"}
+{{- if not .Values.settings.peers }}
+- {name: VALUELOOP_PEERS, value: {{ printf "http://%s-{service}" .Release.Name | quote }}}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 {{- if ne (toString $value) "" }}
 - {name: VALUELOOP_{{ upper $name }}, value: {{ toString $value | quote }}}
