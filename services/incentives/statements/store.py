@@ -37,11 +37,10 @@ def _event(run: str, chunk: Sequence[Told], forms: Mapping[str, Form]) -> str:
 
 
 def _insert(uow: UnitOfWork, company: str, run: str, chunk: Sequence[Told], forms: Mapping[str, Form]) -> None:
-    for name, form in forms.items():
-        uow.run(
-            "INSERT INTO statement_form (company, id, pieces) VALUES (:company, :id, :pieces) ON CONFLICT DO NOTHING",
-            company=company, id=name, pieces=Jsonb(form),
-        )  # fmt: skip
+    uow.run(
+        "INSERT INTO statement_form (company, id, pieces) SELECT :company, key, value FROM jsonb_each(:forms) "
+        "ON CONFLICT DO NOTHING", company=company, forms=Jsonb(forms),
+    )  # fmt: skip
     uow.copy(
         "statement",
         ("company", "payee", "number", "run", "period", "content", "hash", "previous", "sources"),
