@@ -29,15 +29,15 @@ _CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def plan() -> dict[str, Any]:
-    """The plan, as it is put."""
+def plan(factor: str = "1") -> dict[str, Any]:
+    """The plan, as it is put; `factor` is the team's [ratio]."""
     driver = {code: {"kind": "goal", "code": code} for code in GOALS}
     driver |= {code: {"kind": "reading", "code": code, "own": True} for code in ("quality", "sales")}
     components = [
         {"code": code, "name": code.title(), "driver": driver[code], "weight": weight, "curve": curve}
         for code, weight, curve in _CURVES
     ]
-    return {"name": "Bonus", "period": "quarter", "currency": "CNY", "components": components}
+    return {"name": "Bonus", "period": "quarter", "currency": "CNY", "factor": factor, "components": components}
 
 
 # People n = 1 … as the services would have recorded them; the database makes them, because a million takes it seconds.
@@ -146,14 +146,18 @@ def _shared(scores: Mapping[str, Decimal]) -> Decimal:
 
 # Exact in integers: shared factors in 10^-14, money in cents, ratios in tenths.
 _DUCK = f"""
-CREATE TABLE due AS SELECT person, (2 * total + 90 * {10**16}::HUGEINT) // (180 * {10**16}::HUGEINT) AS cents FROM (
+CREATE TABLE due AS SELECT person,
+ (2 * total * {{tenths}} + 90 * {10**17}::HUGEINT) // (180 * {10**17}::HUGEINT) AS cents FROM (
 SELECT person, ({{shared}}::HUGEINT + (greatest(least(quality, 10000), 8000) - 8000) * {25 * 10**9}::HUGEINT)
  * amount * share * factor * days
  + (least(sales, 10000000) * 5 + greatest(sales - 10000000, 0) * 8) * {90 * 10**14}::HUGEINT AS total FROM given)"""
 
 
-def floor(at: Installation, company: str, scores: Mapping[str, Decimal]) -> tuple[float, float, int]:
-    """Seconds of DuckDB's arithmetic on its own table, and of COPY of (payee, amount) into a keyed one; the cents."""
+def floor(at: Installation, company: str, scores: Mapping[str, Decimal], tenths: int = 10) -> tuple[float, float, int]:
+    """Seconds of DuckDB's arithmetic on its own table, and of COPY of (payee, amount) into a keyed one; the cents.
+
+    `tenths`: the team's factor, times ten.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-duck-") as name, duckdb.connect() as duck:
         given, ready = Path(name) / "given.csv", Path(name) / "ready.csv"
         with psycopg.connect(at.database_of("incentives")) as connection:
@@ -172,7 +176,7 @@ def floor(at: Installation, company: str, scores: Mapping[str, Decimal]) -> tupl
         types = "{'person': 'VARCHAR', 'amount': 'HUGEINT', 'share': 'HUGEINT', 'factor': 'HUGEINT', 'days': 'HUGEINT'}"
         duck.execute(f"CREATE TABLE given AS SELECT * FROM read_csv('{given}', types = {types})")
         started = time.perf_counter()
-        duck.execute(_DUCK.format(shared=int(_shared(scores).scaleb(14))))
+        duck.execute(_DUCK.format(shared=int(_shared(scores).scaleb(14)), tenths=tenths))
         computed = time.perf_counter() - started
         duck.execute(f"COPY (SELECT person, cents FROM due) TO '{ready}' (HEADER false)")
         [(cents,)] = duck.execute("SELECT sum(cents)::VARCHAR FROM due").fetchall()

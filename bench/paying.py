@@ -19,6 +19,7 @@ from services.client import ValueLoopClient
 from tools.check_statement import check
 
 RUN, LONGEST = "/incentives/v1/payout-runs", 7200
+MOST_SUPPOSED = 100_000  # people of a preview: it answers within a request
 _keys = count(1)
 
 
@@ -38,6 +39,7 @@ def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     say(f"{people:,} people with an assignment and two readings of their own are put into the tables.")
     _set_up(bench)
     payees.seed(at, bench.name, company.PERIOD, people)
+    supposed = _supposed(bench, people, say) if people <= MOST_SUPPOSED else []
     say("Closing the quarter.")
     _time_reaches(client, "2025-04-02")
     seconds = {"close": _timed(lambda: close(client, company.PERIOD))}
@@ -65,7 +67,25 @@ def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     whole = sum(seconds.values())
     note = f"{whole:,.1f} s; a worker's peak: {peak:,} MB; {note}"
     figures.append(Figure("payout run: all", people / whole, "1/s", people / both, note))
-    return figures + _read(bench, people, say)
+    return [*supposed, *figures, *_read(bench, people, say)]
+
+
+def _supposed(bench: Company, people: int, say: Say) -> list[Figure]:
+    """A preview of a plan that pays everybody a tenth more, beside DuckDB's arithmetic of both plans."""
+    say(f"Previewing a change of the plan of {people:,} people.")
+    command = {"setting": "plans", "code": payees.PLAN, "content": payees.plan("1.1")}
+    path, told = f"/incentives/v1/previews?period={company.PERIOD}&limit=0", list[Any]()
+    took = _timed(lambda: told.append(bench.client.post(path, {"commands": [command]})))
+    scores = {goal: _score(bench, goal) for goal in payees.GOALS}
+    before, after = (payees.floor(bench.at, bench.name, scores, tenths) for tenths in (10, 11))
+    [total] = told[0]["totals"]
+    if (Decimal(total["before"]) * 100, Decimal(total["after"]) * 100) != (before[2], after[2]):
+        raise NotDone(
+            f"The preview says {total['before']} and {total['after']}, DuckDB {before[2]} and {after[2]} cents."
+        )
+    bare = before[0] + after[0]
+    note = f"{took:,.1f} s; {people:,} people × 5 components, twice; floor: DuckDB's arithmetic of both, {bare:.2f} s"
+    return [Figure("preview of a company-wide change", people / took, "1/s", people / bare, note)]
 
 
 def closed(at: Installation, count_: int, say: Say) -> list[Figure]:
