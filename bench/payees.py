@@ -29,15 +29,15 @@ _CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-def plan() -> dict[str, Any]:
-    """The plan, as it is put."""
+def plan(factor: str = "1") -> dict[str, Any]:
+    """The plan, as it is put; `factor` is the team's [ratio]."""
     driver = {code: {"kind": "goal", "code": code} for code in GOALS}
     driver |= {code: {"kind": "reading", "code": code, "own": True} for code in ("quality", "sales")}
     components = [
         {"code": code, "name": code.title(), "driver": driver[code], "weight": weight, "curve": curve}
         for code, weight, curve in _CURVES
     ]
-    return {"name": "Bonus", "period": "quarter", "currency": "CNY", "components": components}
+    return {"name": "Bonus", "period": "quarter", "currency": "CNY", "factor": factor, "components": components}
 
 
 # People n = 1 … as the services would have recorded them; the database makes them, because a million takes it seconds.
@@ -79,8 +79,42 @@ def seed(at: Installation, company: str, period: str, people: int) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
+# Readings of a month as metrics, goals and incentives keep them, and the same rows read by a bare client.
+MONTH = "2025-01"
+_MONTHLY = {
+    "metrics": """INSERT INTO reading (company, metric, subject, period, version, kind, start, change, value, unit,
+    qualified, definition, inputs, latest, recorded_at) SELECT %(company)s, 'revenue', 'person:p' || n, %(month)s, 1,
+    'month', '2025-01-01', 1, n, 'CNY', '[]', 1, '[]', true, now() FROM generate_series(1, %(count)s) AS n""",
+    "goals": """INSERT INTO reading_copy (company, metric, subject, period, version, change, value, qualified)
+    SELECT %(company)s, 'revenue', 'person:p' || n, %(month)s, 1, 1, n, '[]' FROM generate_series(1, %(count)s) AS n""",
+    "incentives": """INSERT INTO arrived (company, kind, code, subject, period, period_kind, version, value, qualified)
+    SELECT %(company)s, 'reading', 'revenue', 'person:p' || n, %(month)s, 'month', 1, n, '[]'
+    FROM generate_series(1, %(count)s) AS n""",
+}
+_ROWS = {"metrics": "reading", "goals": "reading_copy", "incentives": "arrived"}
+
+
+def readings(at: Installation, company: str, count: int) -> None:
+    """So many people's readings of a month, in the tables."""
+    for service, sql in _MONTHLY.items():
+        with psycopg.connect(at.database_of(service), autocommit=True) as connection:
+            connection.execute(sql, {"company": company, "month": MONTH, "count": count})
+            connection.execute("VACUUM ANALYZE")
+
+
+def read_bare(at: Installation, company: str) -> None:
+    """The same rows in order, by COPY."""
+    for service, table in _ROWS.items():
+        with psycopg.connect(at.database_of(service)) as connection, connection.cursor() as cursor:
+            where = f"company = '{company}' AND period = '{MONTH}'"
+            with cursor.copy(f"COPY (SELECT subject, value FROM {table} WHERE {where} ORDER BY 1) TO STDOUT") as copy:
+                for _ in copy:
+                    pass
+
+
 _INPUTS = """
-SELECT a.person, a.amount, a.share, a.factor, '2025-04-01' - a.starts AS days, q.value AS quality, s.value AS sales{more}
+SELECT a.person, a.amount, a.share, a.factor, '2025-04-01' - a.starts AS days, q.value AS quality, s.value AS sales
+{more}
 FROM assignment a JOIN driver q ON (q.company, q.code, q.subject) = (a.company, 'quality', 'person:' || a.person)
 JOIN driver s ON (s.company, s.code, s.subject) = (a.company, 'sales', 'person:' || a.person){joined}
 WHERE a.company = '{company}' AND a.plan = '{plan}'"""
@@ -88,10 +122,7 @@ _PAID = " JOIN payout_line l ON (l.company, l.payee) = (a.company, 'person:' || 
 
 
 def checked(at: Installation, company: str, scores: Mapping[str, Decimal]) -> tuple[int, int]:
-    """Compares each line of the run with plain arithmetic on what was given. How many they are, and what they pay [cents].
-
-    Raises NotDone.
-    """
+    """Compares each line with plain arithmetic on what was given; how many there are, and the cents. Raises NotDone."""
     shared, lines, cents = _shared(scores), 0, 0
     sql = _INPUTS.format(more=", l.amount AS paid", joined=_PAID, company=company, plan=PLAN)
     with psycopg.connect(at.database_of("incentives")) as connection, connection.cursor("lines") as cursor:
@@ -114,21 +145,27 @@ def _shared(scores: Mapping[str, Decimal]) -> Decimal:
 
 
 # Exact in integers: shared factors in 10^-14, money in cents, ratios in tenths.
-_DUCK = """
-CREATE TABLE due AS SELECT person, (2 * total + 90 * 10000000000000000::HUGEINT) // (180 * 10000000000000000::HUGEINT) AS cents FROM (
-SELECT person, ({shared}::HUGEINT + greatest(least(quality, 10000), 8000) * 25000000000::HUGEINT
- - 8000 * 25000000000::HUGEINT) * amount * share * factor * days
- + (least(sales, 10000000) * 5 + greatest(sales - 10000000, 0) * 8) * 90 * 100000000000000::HUGEINT AS total FROM given)"""
+_DUCK = f"""
+CREATE TABLE due AS SELECT person,
+ (2 * total * {{tenths}} + 90 * {10**17}::HUGEINT) // (180 * {10**17}::HUGEINT) AS cents FROM (
+SELECT person, ({{shared}}::HUGEINT + (greatest(least(quality, 10000), 8000) - 8000) * {25 * 10**9}::HUGEINT)
+ * amount * share * factor * days
+ + (least(sales, 10000000) * 5 + greatest(sales - 10000000, 0) * 8) * {90 * 10**14}::HUGEINT AS total FROM given)"""
 
 
-def floor(at: Installation, company: str, scores: Mapping[str, Decimal]) -> tuple[float, float, int]:
-    """Seconds of DuckDB's arithmetic on a table of its own, of COPY of (payee, amount) into a keyed table, and cents."""
+def floor(at: Installation, company: str, scores: Mapping[str, Decimal], tenths: int = 10) -> tuple[float, float, int]:
+    """Seconds of DuckDB's arithmetic on its own table, and of COPY of (payee, amount) into a keyed one; the cents.
+
+    `tenths`: the team's factor, times ten.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-duck-") as name, duckdb.connect() as duck:
         given, ready = Path(name) / "given.csv", Path(name) / "ready.csv"
         with psycopg.connect(at.database_of("incentives")) as connection:
             sql = _INPUTS.format(more="", joined="", company=company, plan=PLAN)
-            whole = ("person, (amount * 100)::bigint AS amount, (share * 10)::bigint AS share, (factor * 10)::bigint AS "
-                     "factor, days, (quality * 100)::bigint AS quality, (sales * 100)::bigint AS sales")  # fmt: skip
+            whole = (
+                "person, (amount * 100)::bigint AS amount, (share * 10)::bigint AS share, (factor * 10)::bigint AS "
+                "factor, days, (quality * 100)::bigint AS quality, (sales * 100)::bigint AS sales"
+            )
             with (
                 given.open("wb") as file,
                 connection.cursor().copy(
@@ -139,7 +176,7 @@ def floor(at: Installation, company: str, scores: Mapping[str, Decimal]) -> tupl
         types = "{'person': 'VARCHAR', 'amount': 'HUGEINT', 'share': 'HUGEINT', 'factor': 'HUGEINT', 'days': 'HUGEINT'}"
         duck.execute(f"CREATE TABLE given AS SELECT * FROM read_csv('{given}', types = {types})")
         started = time.perf_counter()
-        duck.execute(_DUCK.format(shared=int(_shared(scores).scaleb(14))))
+        duck.execute(_DUCK.format(shared=int(_shared(scores).scaleb(14)), tenths=tenths))
         computed = time.perf_counter() - started
         duck.execute(f"COPY (SELECT person, cents FROM due) TO '{ready}' (HEADER false)")
         [(cents,)] = duck.execute("SELECT sum(cents)::VARCHAR FROM due").fetchall()

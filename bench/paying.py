@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from http.client import HTTPConnection
 from itertools import count
@@ -18,11 +19,17 @@ from services.client import ValueLoopClient
 from tools.check_statement import check
 
 RUN, LONGEST = "/incentives/v1/payout-runs", 7200
+MOST_SUPPOSED = 100_000  # people of a preview: it answers within a request
 _keys = count(1)
 
 
 def order(client: ValueLoopClient, path: str, body: Any) -> Any:
     return client.post(path, body, **{"Idempotency-Key": f"bench-{next(_keys)}"})
+
+
+def all_of(at: Installation, people: int, readings: int, say: Say) -> list[Figure]:
+    """Every measurement."""
+    return [*closed(at, readings, say), *paid(at, people, say)]
 
 
 def paid(at: Installation, people: int, say: Say) -> list[Figure]:
@@ -32,8 +39,10 @@ def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     say(f"{people:,} people with an assignment and two readings of their own are put into the tables.")
     _set_up(bench)
     payees.seed(at, bench.name, company.PERIOD, people)
+    supposed = _supposed(bench, people, say) if people <= MOST_SUPPOSED else []
     say("Closing the quarter.")
-    seconds = {"close": _timed(lambda: close(client, company.PERIOD, "2025-04-02"))}
+    _time_reaches(client, "2025-04-02")
+    seconds = {"close": _timed(lambda: close(client, company.PERIOD))}
     run = {"code": "q1", "period": company.PERIOD, "currency": "CNY", "promised": "2025-04-30"}
     order(client, RUN, run)
     say("Calculating.")
@@ -50,18 +59,51 @@ def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     if (lines, paid_out) != (people, cents):
         raise NotDone(f"{lines} lines pay {paid_out} cents; DuckDB says {cents} for {people}.")
     both = computed + copied
-    note = f"{people:,} people × 5 components, each amount as an oracle's; floor: DuckDB {computed:.2f} s + COPY {copied:.2f} s"
+    note = f"{people:,} people × 5 components, each checked; floor: DuckDB {computed:.2f} s + COPY {copied:.2f} s"
     figures = [
         Figure(f"payout run: {phase}", people / took, "1/s", people / both, f"{took:,.1f} s; {note}")
         for phase, took in seconds.items()
     ]
     whole = sum(seconds.values())
-    whole_note = f"{whole:,.1f} s; worker's peak {peak:,} MB; {note}"
-    return [
-        *figures,
-        Figure("payout run: all", people / whole, "1/s", people / both, whole_note),
-        *_read(bench, people, say),
-    ]
+    note = f"{whole:,.1f} s; a worker's peak: {peak:,} MB; {note}"
+    figures.append(Figure("payout run: all", people / whole, "1/s", people / both, note))
+    return [*supposed, *figures, *_read(bench, people, say)]
+
+
+def _supposed(bench: Company, people: int, say: Say) -> list[Figure]:
+    """A preview of a plan that pays everybody a tenth more, beside DuckDB's arithmetic of both plans."""
+    say(f"Previewing a change of the plan of {people:,} people.")
+    command = {"setting": "plans", "code": payees.PLAN, "content": payees.plan("1.1")}
+    path, told = f"/incentives/v1/previews?period={company.PERIOD}&limit=0", list[Any]()
+    took = _timed(lambda: told.append(bench.client.post(path, {"commands": [command]})))
+    scores = {goal: _score(bench, goal) for goal in payees.GOALS}
+    before, after = (payees.floor(bench.at, bench.name, scores, tenths) for tenths in (10, 11))
+    [total] = told[0]["totals"]
+    if (Decimal(total["before"]) * 100, Decimal(total["after"]) * 100) != (before[2], after[2]):
+        raise NotDone(
+            f"The preview says {total['before']} and {total['after']}, DuckDB {before[2]} and {after[2]} cents."
+        )
+    bare = before[0] + after[0]
+    note = f"{took:,.1f} s; {people:,} people × 5 components, twice; floor: DuckDB's arithmetic of both, {bare:.2f} s"
+    return [Figure("preview of a company-wide change", people / took, "1/s", people / bare, note)]
+
+
+def closed(at: Installation, count_: int, say: Say) -> list[Figure]:
+    """Closes a month with so many readings in metrics, goals and incentives."""
+    bench = Company(at, f"readings-{count_}")
+    say(f"Closing a month with {count_:,} readings.")
+    _set_up(bench)
+    payees.readings(at, bench.name, count_)
+    bare = _timed(lambda: payees.read_bare(at, bench.name))
+    _time_reaches(bench.client, "2025-02-02")
+    asked = datetime.now(UTC)
+    took = _timed(lambda: close(bench.client, payees.MONTH))
+    parts = ", ".join(
+        f"{one['service']} after {(datetime.fromisoformat(one['recorded_at']) - asked).total_seconds():.2f} s"
+        for one in bench.client.get(f"/metrics/v1/periods/{payees.MONTH}")["services"]
+    )
+    note = f"{count_:,} readings in three services; {parts}; floor: the same rows read in order by COPY"
+    return [Figure("close of a month", took * 1000, "ms", bare * 1000, note)]
 
 
 def _set_up(bench: Company) -> None:
@@ -75,9 +117,13 @@ def _set_up(bench: Company) -> None:
     client.wait_until_settled()
 
 
-def close(client: ValueLoopClient, period: str, after: str) -> None:
-    """Closes a period, whatever is missing, as soon as the company's clock is past it."""
-    client.post("/metrics/v1/ticks", {"at": f"{after}T00:00:00+08:00"})
+def _time_reaches(client: ValueLoopClient, day: str) -> None:
+    client.post("/metrics/v1/ticks", {"at": f"{day}T00:00:00+08:00"})
+    client.wait_until_settled()
+
+
+def close(client: ValueLoopClient, period: str) -> None:
+    """Closes a period, whatever is missing."""
     order(client, f"/metrics/v1/periods/{period}/close", {"override": "For the measurement."})
     _until(lambda: client.get(f"/metrics/v1/periods/{period}")["state"] == "closed")
 
@@ -94,11 +140,12 @@ def _failed(run: Any) -> bool:
 
 
 def _until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONGEST
+    started = time.monotonic()
     while not done():
-        if time.monotonic() > end:
+        waited = time.monotonic() - started
+        if waited > LONGEST:
             raise NotDone(f"It was not done within {LONGEST} s.")
-        time.sleep(0.05)
+        time.sleep(0.02 + waited / 50)  # asking costs time too: a run counts its lines
 
 
 def _timed(work: Callable[[], None]) -> float:

@@ -1,5 +1,6 @@
 """The processes of `valueloop up`: PostgreSQL, one API process, workers; started, watched and stopped in order."""
 
+import gc
 import os
 import signal
 import socket
@@ -91,6 +92,7 @@ def work(settings: Settings, names: Iterable[str]) -> None:
     telemetry = Telemetry()
     copying = [*start_forwarders(settings, runtimes, stop), *start_intake(settings, runtimes, stop, telemetry)]
     probed = listener(settings.host, settings.health_port) if settings.health_port else None
+    gc.freeze()  # what is loaded by now stays: no collection need look at it again
     with answering(runtimes, telemetry, probed):
         run_workers(runtimes, stop, telemetry)
     for thread in copying:

@@ -1,5 +1,6 @@
 """Payout runs over HTTP on a real PostgreSQL: who may do what, in which order, once, and what becomes of the money."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from shared.contracts.payouts import STEPS
+from shared.contracts.payouts import STEPS, PayoutReleased
 from shared.database.unit_of_work import unit_of_work
 from shared.http.application import create_app
 from shared.identity import Identity, JwksFile, LocalIssuer
@@ -360,6 +361,7 @@ def test_two_runs_with_the_same_difference_pay_it_once(pay: Payroll) -> None:
 def test_a_worker_that_dies_within_a_step_leaves_it_to_its_successor(pay: Payroll, monkeypatch: Any) -> None:
     pay.entitle({f"p{n}": "1.00" for n in range(7)})
     monkeypatch.setattr("services.incentives.payouts.steps.CHUNK", 3)
+    monkeypatch.setattr("services.incentives.payouts.steps.IN_EVENT", 1)
     pay.approved()
     pay.ok(pay.post("payout-runs/q1/releases", who="chen"))
     shown = []
@@ -371,6 +373,8 @@ def test_a_worker_that_dies_within_a_step_leaves_it_to_its_successor(pay: Payrol
         shown.append(pay.run()["progress"])
     assert [each["percent"] for each in shown] == [10, 48, 87, 100]
     assert (pay.run()["status"], pay.run()["groups"]["released"]["lines"]) == ("released", 7)
+    told = pay.rows("SELECT data FROM log.record WHERE type = :t ORDER BY pos", t=PayoutReleased.TYPE)
+    assert [json.loads(row.data)["last"] for row in told] == [False] * 6 + [True]
 
 
 # --- once ---

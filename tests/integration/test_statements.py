@@ -125,6 +125,20 @@ def test_a_payee_whose_lines_are_posted_in_two_transactions_has_one_statement(
     assert [len(one["statement"]["lines"]) for one in verified(pay.runtime.engine)] == [3, 3, 3]
 
 
+def test_what_statements_have_in_common_is_kept_once_and_told_in_each_event(
+    pay: Payroll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.incentives.statements.store.IN_EVENT", 1)
+    pay.entitle({f"p{n}": f"{n}.5" for n in range(1, 5)})
+    pay.released()
+    told = [json.loads(row.data) for row in pay.rows("SELECT data FROM log.record WHERE type = :t ORDER BY pos",
+                                                     t=StatementsIssued.TYPE)]  # fmt: skip
+    assert [len(one["statements"]) for one in told] == [1] * 4
+    [form] = pay.rows("SELECT * FROM statement_form")
+    assert [one["forms"] for one in told] == [{form.id: form.pieces}] * len(told)
+    assert "2.5" not in json.dumps(form.pieces)
+
+
 def test_a_rebuild_has_the_statements_as_they_were_told(pay: Payroll, runtimes: Any) -> None:
     pay.entitle({"wang": "100", "li": "3"})
     pay.paid()
@@ -288,7 +302,7 @@ def test_the_checker_reads_files_and_says_what_it_cannot_read(told: Any, tmp_pat
 def test_the_application_may_not_change_a_statement(pay: Payroll) -> None:
     pay.entitle({"wang": "100"})
     pay.paid()
-    for sql in ("UPDATE statement SET hash = 'x'", "DELETE FROM statement", "TRUNCATE statement"):
+    for sql in ("UPDATE statement SET hash = 'x'", "DELETE FROM statement", "UPDATE statement_form SET id = 'x'"):
         with pytest.raises(ProgrammingError, match="permission denied"), pay.runtime.engine.begin() as connection:
             connection.execute(text(sql))
 
@@ -298,6 +312,8 @@ FORGERIES = {
     "UPDATE statement SET previous = 'x' WHERE number = 2": "does not name the one before it",
     "UPDATE statement SET hash = 'x' WHERE number = 2": "is not the one that was published",
     "DELETE FROM statement WHERE number = 2": "was published and is gone",
+    'UPDATE statement_form SET pieces = jsonb_set(pieces, \'{0}\', \'"{\\"account\\":\\"held\\""\')': "was edited",
+    "DELETE FROM statement_form": "was edited",
     "DELETE FROM statement WHERE number = 1": "has no statement of the run q1",
 }
 

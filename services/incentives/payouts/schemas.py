@@ -101,7 +101,9 @@ class RunView(BaseModel):
 class RunInFull(RunView):
     """A run with its lines counted, and all that was done with it."""
 
-    groups: dict[str, Group] = Field(description="Lines by state; what is not paid, by `held` and `carried`.")
+    groups: dict[str, Group] = Field(
+        description="Lines by state; what is not paid, by `held` and `carried`. Empty while work on it is under way."
+    )
     missing_accounts: int = Field(description="Payees without a payment account whose lines are held.")
     file_parts: int = Field(description="Parts of the payment file.")
     history: list[dict[str, Any]]

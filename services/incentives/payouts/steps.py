@@ -4,7 +4,7 @@ Each step orders the next on the service's own log. So a worker that dies leaves
 the same step again, and progress can be read between steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.contracts.payouts import PayoutReleased, RunCalculated, RunStep
@@ -19,8 +19,8 @@ from ..statements import store as statements
 from . import store
 from .calculation import calculate, content_hash, outdated
 
-CHUNK = 20_000  # lines that are posted in one transaction
-IN_EVENT = 500  # lines in one event: some 300 kB, below what brokers take by default
+CHUNK = 5_000  # lines that are posted in one transaction: some seconds
+IN_EVENT = 400_000  # characters of lines in one event: below what brokers take by default, even if each is two bytes
 WORKING = ("calculating", "releasing")
 
 
@@ -102,14 +102,24 @@ def released(uow: UnitOfWork, company: str, run: Any) -> None:
 
 def _released(uow: UnitOfWork, company: str, run: Any, after: int, last: int) -> Iterator[str]:
     """Events as JSON: the database writes their lines, since models of a million take minutes."""
-    lines = store.lines_as_json(uow, company, run.code, after, last)
-    for begin in range(0, len(lines), IN_EVENT):
-        chunk = lines[begin : begin + IN_EVENT]
-        ends = after + begin + len(chunk) == run.lines
+    for chunk in _chunked(store.lines_as_json(uow, company, run.code, after, last)):
+        after += len(chunk)
         event = PayoutReleased(
-            run=run.code, by=run.released_by, day=run.released_on, hash=run.hash, last=ends, lines=[]
+            run=run.code, by=run.released_by, day=run.released_on, hash=run.hash, last=after == run.lines, lines=[]
         )
         yield event.model_dump_json(exclude={"lines"})[:-1] + f',"lines":[{",".join(chunk)}]}}'
+
+
+def _chunked(lines: Iterable[str]) -> Iterator[list[str]]:
+    chunk, size = list[str](), 0
+    for line in lines:
+        if chunk and size + len(line) > IN_EVENT:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line)
+    if chunk:
+        yield chunk
 
 
 _PHASES: Mapping[str, Callable[[UnitOfWork, str, Any, RunStep], None]] = {

@@ -60,14 +60,17 @@ def filled(form: Form, own: Sequence[str]) -> str:
 
 
 def whole(content: Json, forms: Mapping[str, Form]) -> Json:
-    """A statement as it was told, from what is kept of it; a line whose form is lost stays as it is."""
+    """A statement as it was told, from what is kept of it; a line whose form is lost or spoilt stays as it is."""
     return content | {"lines": [_whole(line, forms) for line in content["lines"]]}
 
 
 def _whole(line: Json, forms: Mapping[str, Form]) -> Json:
-    if line.get("form") not in forms:
+    if "form" not in line:
         return line
-    found: Json = json.loads(filled(forms[line["form"]], [told(value) for value in line["own"]]))
+    try:
+        found: Json = json.loads(filled(forms[line["form"]], [told(value) for value in line["own"]]))
+    except (LookupError, ValueError):
+        return line
     return found
 
 

@@ -10,7 +10,7 @@ from shared.database.unit_of_work import Jsonb, UnitOfWork
 from shared.service import Received
 
 from . import rules
-from .forms import Form, whole
+from .forms import Form, told, whole
 from .making import Making, Shared, Told, sources_of
 
 PAYEES = 1_000  # whose statements are made at once
@@ -37,15 +37,15 @@ def _event(run: str, chunk: Sequence[Told], forms: Mapping[str, Form]) -> str:
 
 
 def _insert(uow: UnitOfWork, company: str, run: str, chunk: Sequence[Told], forms: Mapping[str, Form]) -> None:
-    for name, form in forms.items():
-        uow.run(
-            "INSERT INTO statement_form (company, id, pieces) VALUES (:company, :id, :pieces) ON CONFLICT DO NOTHING",
-            company=company, id=name, pieces=Jsonb(form),
-        )  # fmt: skip
+    uow.run(
+        "INSERT INTO statement_form (company, id, pieces) SELECT :company, key, value FROM jsonb_each(:forms) "
+        "ON CONFLICT DO NOTHING", company=company, forms=Jsonb(forms),
+    )  # fmt: skip
     uow.copy(
         "statement",
         ("company", "payee", "number", "run", "period", "content", "hash", "previous", "sources"),
-        ((company, one.payee, one.number, run, one.period, one.content, one.sha256, one.previous, one.sources)
+        ((company, one.payee, one.number, run, one.period, one.content, one.sha256, one.previous,
+          f"{{{','.join(map(told, one.sources))}}}")
          for one in chunk),
     )  # fmt: skip
 
@@ -54,8 +54,8 @@ def issued_again(uow: UnitOfWork, events: Sequence[Received]) -> None:
     """Where databases are rebuilt statements are those that were told, whatever the code would make of them now."""
     for received in events:
         event: StatementsIssued = received.event
-        told = [_told_again(received.company, one, event.forms) for one in event.statements]
-        _insert(uow, received.company, event.run, told, event.forms)
+        again = [_told_again(received.company, one, event.forms) for one in event.statements]
+        _insert(uow, received.company, event.run, again, event.forms)
         uow.publish(event, company=received.company, key=event.run)
 
 
