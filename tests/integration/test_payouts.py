@@ -405,6 +405,22 @@ def test_a_worker_that_dies_within_a_step_leaves_it_to_its_successor(pay: Payrol
     assert (pay.run()["status"], pay.run()["groups"]["released"]["lines"]) == ("released", 7)
 
 
+def test_a_step_that_was_lost_is_ordered_again_and_one_ordered_twice_counts_once(pay: Payroll) -> None:
+    pay.entitle({"wang": "100"})
+    pay.opened()
+    for act, who in (("calculations", "li"), ("releases", "chen")):
+        if act == "releases":
+            pay.approved()
+        pay.ok(pay.post(f"payout-runs/q1/{act}", None, who))
+        pay.done += 1  # an operator discarded its order
+        pay.work()
+        assert pay.run()["status"] in ("calculating", "releasing")
+        for _ in range(2):
+            pay.ok(pay.post(f"payout-runs/q1/{act}", None, who))
+        pay.work()
+    assert (pay.run()["status"], pay.balance("wang")) == ("released", {"payable": "100"})
+
+
 # --- once ---
 
 
