@@ -100,6 +100,15 @@ def test_what_makes_no_sense_is_refused_with_field_rule_and_remedy(loop: Loop) -
         assert error["field"] == problem["field"] and error["remedy"]
 
 
+def test_what_closed_periods_entitle_to_stays_in_its_currency(loop: Loop) -> None:
+    loop.put("incentives/awards/x", **AWARD | {"amount": "100"})
+    loop.put("incentives/awards/x", **AWARD | {"amount": "10", "currency": "EUR"})
+    close(loop, "2025-Q1")
+    again = AWARD | {"amount": "100", "correction": True, "reason": "Wrong."}
+    assert refused(loop, "incentives/v1/awards/x", again)["field"] == "currency"
+    loop.put("incentives/awards/x", **again | {"currency": "EUR"})
+
+
 def test_somebody_without_assignment_is_paid_nothing_and_a_transfer_counts_each_day_once(loop: Loop) -> None:
     for unit in ("north", "south"):
         loop.unit(unit)
