@@ -113,19 +113,24 @@ def settle(
     failed: Annotated[
         list[str] | None, typer.Option(help="A line that the bank refused, and why: 17=Account closed. Repeatable.")
     ] = None,
+    returned: Annotated[
+        list[str] | None, typer.Option(help="The same of a line that was paid before and came back; then of no others.")
+    ] = None,
     url: Url = None,
     token: Token = None,
     company: Company = None,
     data_directory: Directory = None,
 ) -> None:
     """Take the bank's answer: every line was paid on that day but those that failed, which the next run pays again."""
-    named = [one.partition("=") for one in failed or ()]
-    if wrong := [line for line, _, reason in named if not (line.isdecimal() and reason)]:
-        raise typer.BadParameter(f"{wrong[0]} is no LINE=REASON.", param_hint="--failed")
-    lines = [{"line": int(line), "outcome": "failed", "reason": reason} for line, _, reason in named]
+    answers = [("failed", *one.partition("=")) for one in failed or ()]
+    answers += [("returned", *one.partition("=")) for one in returned or ()]
+    if wrong := [(outcome, line) for outcome, line, _, reason in answers if not (line.isdecimal() and reason)]:
+        raise typer.BadParameter(f"{wrong[0][1]} is no LINE=REASON.", param_hint=f"--{wrong[0][0]}")
+    lines = [{"line": int(line), "outcome": outcome, "reason": reason} for outcome, line, _, reason in answers]
     client = client_for(data_directory, url, token, company)
-    found = _post(client, f"/{run}/settlements", day=day, lines=lines, others="settled")
-    console.print(f"{run}: {found['settled']} paid, {found['failed']} failed, {found['unchanged']} unchanged.")
+    found = _post(client, f"/{run}/settlements", day=day, lines=lines, others=None if returned else "settled")
+    console.print(f"{run}: {found['settled']} paid, {found['failed']} failed, {found['returned']} returned, "
+                  f"{found['unchanged']} unchanged.")  # fmt: skip
 
 
 @payout.command()

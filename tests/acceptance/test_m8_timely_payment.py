@@ -159,7 +159,9 @@ def test_a_run_is_prepared_approved_and_paid_from_the_command_line(office: Offic
     assert valueloop(office.chen, "file", "q1").output.count("1000.00,CNY") == 10
     assert valueloop(office.chen, "settle", "q1", "--day", "2025-04-14", "--failed", "no reason").exit_code == 2
     settled = valueloop(office.chen, "settle", "q1", "--day", "2025-04-14", "--failed", "3=Account closed.")
-    assert settled.output.splitlines()[-1] == "q1: 9 paid, 1 failed, 0 unchanged."
+    assert settled.output.splitlines()[-1] == "q1: 9 paid, 1 failed, 0 returned, 0 unchanged."
+    back = valueloop(office.chen, "settle", "q1", "--day", "2025-04-20", "--returned", "4=Account closed.")
+    assert back.output.splitlines()[-1] == "q1: 0 paid, 0 failed, 1 returned, 0 unchanged."
     listed = valueloop(office.chen, "list").output
     assert "q1" in listed and "settled" in listed and "10000" in listed
     assert "q1: settled, 100 %, 10 lines" in valueloop(office.chen, "progress", "q1").output

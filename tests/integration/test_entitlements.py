@@ -208,13 +208,27 @@ def test_after_the_window_nothing_is_taken_back_but_more_is_paid(acme: House) ->
     assert [change.after for change in recalculate(acme, Q4)] == [9500]
 
 
-def test_within_the_window_it_is_taken_back(acme: House) -> None:
-    acme.plan("bonus", clawback_days=100, expect=200)
+@pytest.mark.parametrize("window, after", [(91, 5000), (90, 9000)])  # the second quarter ends 91 days after the first
+def test_within_the_window_it_is_taken_back(acme: House, window: int, after: int) -> None:
+    acme.plan("bonus", clawback_days=window, expect=200)
     acme.arrive(score("90"))
     acme.assign("wang")
     close(acme)
     acme.arrive(score("50", 2))
-    assert [change.after for change in recalculate(acme, Q2)] == [5000]
+    assert [change.after for change in recalculate(acme, Q2)] == [after]
+
+
+@pytest.mark.parametrize("until, periods", [("2025-06-30", 2), ("2025-06-29", 1)])
+def test_what_holds_until_a_day_counts_for_periods_that_end_by_it(acme: House, until: str, periods: int) -> None:
+    acme.assign("wang", guarantee={"amount": "9500", "until": until})
+    acme.assign("li")
+    acme.put("overrides/o", {"payee": "person:li", "plan": "bonus", "period": "2025-Q1", "until": until,
+                             "amount": "1", "reason": "Agreed."})  # fmt: skip
+    for label in ("2025-Q1", "2025-Q2", "2025-Q3"):
+        acme.arrive(score("90", period=label))
+        close(acme, parse_period(CALENDAR, label))
+    assert amounts(acme) == ["9500"] * periods + ["9000"] * (3 - periods)
+    assert amounts(acme, "person:li") == ["1"] * periods + ["9000"] * (3 - periods)
 
 
 def test_a_budget_is_shared_to_the_cent_and_moves_with_anybody(acme: House) -> None:

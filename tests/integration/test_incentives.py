@@ -42,9 +42,10 @@ class House:
     http: TestClient
     issuer: LocalIssuer
     positions: dict[str, int] = field(default_factory=dict)
+    company: str = "acme"
 
     def call(self, method: str, path: str, who: str = "pay", *roles: str, **more: Any) -> Any:
-        token = self.issuer.issue(who, "acme", roles or ("compensation",))
+        token = self.issuer.issue(who, self.company, roles or ("compensation",))
         headers = {"Authorization": f"Bearer {token}", **more.pop("headers", {})}
         return self.http.request(method, f"/incentives/v1/{path}", headers=headers, **more)
 
@@ -61,14 +62,15 @@ class House:
     def arrive(self, *events: Contract) -> None:
         """One batch of events from the other services, as a worker would apply it."""
         with unit_of_work(self.runtime, actor="incentives") as uow:
-            records = [Record(e.TOPIC, 0, i, "k", e.TYPE, "acme", e.model_dump_json(), None, NOW)
+            records = [Record(e.TOPIC, 0, i, "k", e.TYPE, self.company, e.model_dump_json(), None, NOW)
                        for i, e in enumerate(events)]  # fmt: skip
             handle(uow, types_of(self.runtime.service), records)
 
-    def define(self, code: str, content: Configuration) -> None:
-        data = Defined(code=code, version=1, recorded_by="x", recorded_at=NOW, content=content.model_dump(mode="json"))
+    def define(self, code: str, content: Configuration, version: int = 1) -> None:
+        said = content.model_dump(mode="json")
+        data = Defined(code=code, version=version, recorded_by="x", recorded_at=NOW, content=said)
         with unit_of_work(self.runtime, actor="incentives") as uow:
-            record = Record(content.TOPIC, 0, 0, code, content.TYPE, "acme", data.model_dump_json(), None, NOW)
+            record = Record(content.TOPIC, 0, 0, code, content.TYPE, self.company, data.model_dump_json(), None, NOW)
             handle(uow, types_of(self.runtime.service), [record])
 
     def published(self, kind: type[Contract] = DriverChanged) -> list[Any]:

@@ -65,6 +65,9 @@ def story(pay: Payroll, dice: Random, people: int, runs: int) -> Iterator[str]:
         back = [each for each in pay.lines(code).values() if each["status"] in ("settled", "failed")]
         for line in dice.sample(back, min(2, len(back))):
             pay.ok(pay.post(f"payout-runs/{code}/lines/{line['line']}/reversals", {"reason": "Wrong."}, "chen"))
+        came_back = [line for line in back if line["status"] == "settled"]  # some of them were reversed just now
+        pay.settle(code, [{"line": line["line"], "outcome": "returned", "reason": "Closed."}
+                          for line in dice.sample(came_back, min(3, len(came_back)))])  # fmt: skip
 
 
 def terms_of(pay: Payroll) -> dict[str, Terms]:

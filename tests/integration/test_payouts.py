@@ -209,6 +209,38 @@ def test_a_draw_is_paid_where_less_was_earned(pay: Payroll, recoverable: bool) -
     assert pay.lines("again")["wang"]["advance"] == "0"
 
 
+def test_a_draw_ends_with_its_last_day(pay: Payroll) -> None:
+    pay.plan()
+    draw = {"amount": "3000", "until": "2025-06-29"}
+    body = {"person": "wang", "plan": "bonus", "amount": "9000", "starts": "2025-01-01", "draw": draw}
+    pay.put("assignments/wang", body, "li", "compensation")
+    for number in (1, 2):
+        pay.entitle({"wang": "2000"}, f"2025-Q{number}")
+        pay.paid(f"q{number}", period=f"2025-Q{number}")
+    lines = [pay.lines(f"q{number}")["wang"] for number in (1, 2)]
+    assert [(line["advance"], line["recovered"], line["amount"]) for line in lines] == [
+        ("1000", "0", "3000"), ("0", "1000", "1000"),
+    ]  # fmt: skip
+
+
+def test_runs_of_two_currencies_and_an_empty_one_do_not_meet(pay: Payroll) -> None:
+    pay.entitle({"wang": "100"})
+    pay.entitle({"wang": "7"}, plan="abroad", currency="EUR")
+    for code, currency in (("cny", "CNY"), ("eur", "EUR")):
+        pay.approved(code, currency=currency)
+    for code in ("cny", "eur"):  # both are being posted at the same time
+        pay.ok(pay.post(f"payout-runs/{code}/releases", who="chen"))
+    pay.work()
+    assert [pay.run(code)["total"] for code in ("cny", "eur")] == ["100", "7"]
+    # A run with nothing to pay cannot be submitted; left as it is, it is in nobody's way, and later it has a line.
+    assert pay.calculated("none", currency="USD")["lines"] == 0
+    refused(pay.post("payout-runs/none/submissions"), 409, "nothing-to-pay")
+    pay.calculated("left")
+    pay.entitle({"wang": "9"}, plan="usd", currency="USD")
+    assert pay.paid("other", currency="USD")["settled"] == 1
+    assert pay.calculated("none")["lines"] == 0
+
+
 def test_a_payee_who_turned_out_to_be_another_is_paid_as_that_one(pay: Payroll) -> None:
     pay.entitle({"wang.w": "100", "wang": "1"})
     pay.paid()
@@ -375,6 +407,22 @@ def test_a_worker_that_dies_within_a_step_leaves_it_to_its_successor(pay: Payrol
     assert (pay.run()["status"], pay.run()["groups"]["released"]["lines"]) == ("released", 7)
     told = pay.rows("SELECT data FROM log.record WHERE type = :t ORDER BY pos", t=PayoutReleased.TYPE)
     assert [json.loads(row.data)["last"] for row in told] == [False] * 6 + [True]
+
+
+def test_a_step_that_was_lost_is_ordered_again_and_one_ordered_twice_counts_once(pay: Payroll) -> None:
+    pay.entitle({"wang": "100"})
+    pay.opened()
+    for act, who in (("calculations", "li"), ("releases", "chen")):
+        if act == "releases":
+            pay.approved()
+        pay.ok(pay.post(f"payout-runs/q1/{act}", None, who))
+        pay.done += 1  # an operator discarded its order
+        pay.work()
+        assert pay.run()["status"] in ("calculating", "releasing")
+        for _ in range(2):
+            pay.ok(pay.post(f"payout-runs/q1/{act}", None, who))
+        pay.work()
+    assert (pay.run()["status"], pay.balance("wang")) == ("released", {"payable": "100"})
 
 
 # --- once ---

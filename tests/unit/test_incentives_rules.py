@@ -220,7 +220,7 @@ def test_a_fault_names_its_field(broken: Plan, field: str) -> None:
 def test_scores_from_0_to_120_and_open_ends_are_the_whole_range() -> None:
     check_plan(plan(component(curve=bands(("0", "120")))), LIMITS)
     check_plan(plan(component(curve=bands((None, "60"), ("60", None)))), LIMITS)
-    check_plan(plan(component("a", "1", driver=SALES, curve=bands(("50", "60")))), LIMITS)
+    check_plan(plan(component("a", "1", driver=SALES, curve=bands(("0", "60"), ("60", None)))), LIMITS)
 
 
 def test_the_validator_finds_every_fault_and_not_only_the_first() -> None:

@@ -4,6 +4,7 @@ import doctest
 import importlib
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,15 @@ def test_a_split_always_adds_up_and_ignores_the_order(minor, currency, weights, 
         fair = divide(multiply(whole.amount, weights[who]), weight_sum)
         assert abs(part.amount - fair) < unit + D("1e-12")
         assert weights[who] or part.amount == 0
+
+
+@pytest.mark.slow
+def test_a_million_random_splits_lose_nothing() -> None:
+    dice = Random("splits")
+    for _ in range(1_000_000):
+        whole = D(dice.randint(-(10**9), 10**9)).scaleb(-2)
+        parts = split(Money(whole, "CNY"), [(who, D(dice.randint(1, 999))) for who in "abc"[: dice.randint(2, 3)]])
+        assert sum(part.amount for part in parts.values()) == whole
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def check(uow: UnitOfWork, company: str, code: str, new: Award, _before: Award |
     """Raises the rule that a new version of an award breaks."""
     bounds = (policy(uow, company, f"strategic_award_{end}", new.effective_from) for end in ("lowest", "highest"))
     check_award(new, Range(*bounds))
-    check_code(uow, company, Award, code)
+    check_code(uow, company, new, code)
 
 
 def note_awards(uow: UnitOfWork, events: Sequence[Received]) -> None:

@@ -45,7 +45,8 @@ def check_award(award: Award, range_: Range) -> None:
     for fault in amount_faults(award.currency, {"amount": award.amount}):
         raise fault
     if award.rate is not None and not 0 <= award.rate <= 1:
-        raise AwardUnclear(f"A rate lies between 0 and 1; this is {plain(award.rate)}.", field="rate")
+        rule = f"A rate lies between 0 and 1; this is {plain(award.rate)}."
+        raise AwardUnclear(rule, field="rate", remedy='Write "0.1" for 10 %.')
     for field, driver in (("count", award.count), ("condition.driver", award.condition and award.condition.driver)):
         if driver:
             check_driver(driver, field)

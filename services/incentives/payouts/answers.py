@@ -93,7 +93,8 @@ def _fresh_answers(context: RequestContext, run: Any, answers: Sequence[schemas.
     for index, answer in enumerate(answers):
         line = known.get(answer.line)
         if line is None:
-            raise store.LineNotFound(f"The run {run.code} has no line {answer.line}.", field=f"lines.{index}.line")
+            rule, remedy = f"The run {run.code} has no line {answer.line}.", "Answer by the lines of its payment file."
+            raise store.LineNotFound(rule, field=f"lines.{index}.line", remedy=remedy)
         _check_answer(answer, line, run.currency, f"lines.{index}")
         if _is_new(answer, line):
             fresh.append(answer)

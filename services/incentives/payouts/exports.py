@@ -66,7 +66,8 @@ def get_payment_file(
     found = store.get(context.uow, context.company, run)
     check_state("pay", run, found.status)
     if part > parts_of(found):
-        raise NoSuchPart(f"The payment file of {run} has {parts_of(found)} parts.", field="part")
+        rule = f"The payment file of {run} has {parts_of(found)} parts."
+        raise NoSuchPart(rule, field="part", remedy="Ask for one of them.")
     payments = store.payments(context.uow, found, (part - 1) * IN_PART, part * IN_PART)
     name = f"{run}-{part}.{'csv' if format == 'csv' else 'xml'}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}

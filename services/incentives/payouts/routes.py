@@ -30,7 +30,7 @@ from .calculation import NO_ACCOUNT
 from .files import parts_of
 from .handlers import opened
 from .rules import LineStatus, NothingToPay, check_approver, check_hash, check_state
-from .steps import order
+from .steps import order, order_again
 
 PREPARES, PAYS, READS = ("compensation",), ("finance",), ("compensation", "finance", "auditor")
 router = Router(tags=["payout-runs"])
@@ -72,10 +72,13 @@ def get_payout_run(context: Context, run: RunCode) -> schemas.RunInFull:
 @router.post("/payout-runs/{run}/calculations", operation_id="calculatePayoutRun", summary="Calculate a run",
              status_code=202, dependencies=once)  # fmt: skip
 def calculate_payout_run(context: Context, run: RunCode) -> schemas.RunInFull:
-    """A worker does it; the run shows how far it is. Any approval given before is void."""
+    """A worker does it; the run shows how far it is. Any approval given before is void. While it is under way the same
+    again only orders its present step again."""
     context.require(*PREPARES)
     found = store.get(context.uow, context.company, run, lock=True)
-    if not check_state("calculate", run, found.status):
+    if check_state("calculate", run, found.status):
+        order_again(context.uow, context.company, found)
+    else:
         attempt = found.attempt + 1
         _move(context, found, "calculating", "calculation ordered", phase="restating", done=0, attempt=attempt,
               preparers=_with_me(context, found), approved_by=None, hash=None, problem=None)  # fmt: skip
@@ -124,13 +127,16 @@ def reject_payout_run(context: Context, run: RunCode, objection: schemas.Objecti
 @router.post("/payout-runs/{run}/releases", operation_id="releasePayoutRun", summary="Release an approved run",
              status_code=202, dependencies=once)  # fmt: skip
 def release_payout_run(context: Context, run: RunCode) -> schemas.RunInFull:
-    """A worker posts its lines to the ledger; then its payment file can be read. To release it again changes nothing.
+    """A worker posts its lines to the ledger; then its payment file can be read. To release it again changes nothing,
+    and while that is under way orders its present step again.
 
     Where a payee's accounts have changed since it was calculated nothing is posted, and it returns to `calculated`.
     """
     context.require(*PAYS)
     found = store.get(context.uow, context.company, run, lock=True)
-    if not check_state("release", run, found.status):
+    if check_state("release", run, found.status):
+        order_again(context.uow, context.company, found)
+    else:
         context.uow.lock_company(context.company)
         wait_for_releases(context, found)
         day = store.today(context.uow, context.company) or found.promised

@@ -119,7 +119,8 @@ def check_hold(new: Hold) -> None:
     if not new.reason:
         raise HoldIncomplete("A hold says why.", field="reason", remedy="Add the reason.")
     if new.ends is not None and new.ends < new.starts:
-        raise HoldIncomplete(f"It ends on {new.ends} and starts on {new.starts}.", field="ends")
+        rule = f"It ends on {new.ends} and starts on {new.starts}."
+        raise HoldIncomplete(rule, field="ends", remedy="Give a last day on or after the first.")
 
 
 def check_account(new: PaymentAccount) -> None:

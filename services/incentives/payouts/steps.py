@@ -30,12 +30,18 @@ def order(uow: UnitOfWork, company: str, run: Any, phase: Any, after: int = 0, a
     uow.publish(step, company=company, key=run.code)
 
 
+def order_again(uow: UnitOfWork, company: str, run: Any) -> None:
+    """Has the step that is under way done, in case its order was discarded where it was parked."""
+    if run.phase:
+        order(uow, company, run, run.phase, run.done)
+
+
 def take_steps(uow: UnitOfWork, events: Sequence[Received]) -> None:
-    """Does the steps that are due; those of an earlier calculation are void."""
+    """Does the steps that are due; those of an earlier calculation, or ordered twice and done already, are void."""
     for received in events:
         step: RunStep = received.event
         run = store.get(uow, received.company, step.run, lock=True)
-        if run.attempt == step.attempt and run.status in WORKING:
+        if run.status in WORKING and (run.attempt, run.phase, run.done) == (step.attempt, step.phase, step.after):
             _PHASES[step.phase](uow, received.company, run, step)
 
 

@@ -115,7 +115,8 @@ def get_line(uow: UnitOfWork, company: str, run: str, line: int) -> Any:
     """One line. Raises LineNotFound."""
     if found := lines(uow, company, run, after=line - 1, last=line, limit=1):
         return found[0]
-    raise LineNotFound(f"The run {run} has no line {line}.", field="line")
+    remedy = f"List its lines with GET /incentives/v1/payout-runs/{run}/lines."
+    raise LineNotFound(f"The run {run} has no line {line}.", field="line", remedy=remedy)
 
 
 def postings_of(uow: UnitOfWork, company: str, run: str, after: int, last: int) -> Sequence[Any]:

@@ -179,7 +179,8 @@ def amount_faults(currency: str, amounts: dict[str, Decimal | None]) -> Iterator
     """Amounts by field: 0 or more, with the decimals of the currency."""
     for field, amount in amounts.items():
         if amount is not None and amount < 0:
-            yield AmountNegative(f"An amount is 0 or more; this is {plain(amount)}.", field=field)
+            rule, remedy = f"An amount is 0 or more; this is {plain(amount)}.", "What is taken back is a correction."
+            yield AmountNegative(rule, field=field, remedy=remedy)
         elif amount is not None and amount != (payable := round_money(amount, currency)):
             rule = f"{currency} has {minor_digits(currency)} decimals; {plain(amount)} has more."
             yield AmountTooFine(rule, field=field, remedy=f"Round it to {plain(payable)}.")
@@ -193,7 +194,8 @@ def check_shares(participants: Sequence[Participant]) -> None:
             rule, remedy = f"{one.payee} takes part twice.", "Add the two shares."
             raise ParticipantTwice(rule, field=f"participants.{i}.payee", remedy=remedy)
         if one.share <= 0:
-            raise ShareNegative(f"A share is above 0; this is {plain(one.share)}.", field=f"participants.{i}.share")
+            rule, remedy = f"A share is above 0; this is {plain(one.share)}.", "Leave out who gets nothing."
+            raise ShareNegative(rule, field=f"participants.{i}.share", remedy=remedy)
         seen.add(one.payee)
     gap = subtract(Decimal(1), total(one.share for one in participants))
     if gap != 0:
@@ -236,7 +238,8 @@ def driver_fault(driver: Driver, field: str) -> Iterator[DomainError]:
 def _budget(plan: Plan) -> Iterator[DomainError]:
     if budget := plan.budget:
         if (budget.amount is None) == (budget.pool is None):
-            yield BudgetUnclear("A budget is an amount or a pool, one of the two.", field="budget")
+            rule, remedy = "A budget is an amount or a pool, one of the two.", "Give one of `amount` and `pool`."
+            yield BudgetUnclear(rule, field="budget", remedy=remedy)
         yield from amount_faults(plan.currency, {"budget.amount": budget.amount})
 
 
@@ -257,7 +260,7 @@ def _component(component: Component, largest: Decimal, field: str) -> Iterator[D
         _check_curve(component)
     except CurveInvalid as error:
         path = f"{field}.curve.{error.field}" if error.field else f"{field}.curve"
-        yield CurveInvalid(error.rule, field=path, remedy=error.remedy)
+        yield CurveInvalid(error.rule, field=path, remedy=error.remedy or "Correct it; docs/curves.md has examples.")
 
 
 def _points(component: Component, field: str) -> Iterator[DomainError]:
@@ -273,26 +276,30 @@ def _check_curve(component: Component) -> None:
         parse_tiers(component.curve)
         return
     curve = parse_curve(component.curve)
-    if component.driver.kind != "reading":
-        _check_whole_range(curve)
+    _check_whole_range(curve, "reading" if component.driver.kind == "reading" else "score")
 
 
-def _check_whole_range(curve: Curve) -> None:
-    """A score lies between 0 and 120, and every one of them has its band."""
+def _check_whole_range(curve: Curve, what: str) -> None:
+    """A score lies between 0 and 120, a reading may be anything from 0 up, and every one of them has its band."""
     if not (bands := curve.bands):
         return
     first, last = bands[0].start, bands[-1].end
     if first is not None and first > LOWEST_SCORE:
-        rule, field = f"A score can be less than {plain(first)}, where no band applies.", "bands.0.from"
+        rule, field = f"A {what} can be less than {plain(first)}, where no band applies.", "bands.0.from"
         raise CurveInvalid(rule, field=field, remedy="Begin the first band at 0.")
-    if last is not None and last < HIGHEST_SCORE:
-        rule, field = f"A score can be up to 120; above {plain(last)} no band applies.", f"bands.{len(bands) - 1}.to"
-        raise CurveInvalid(rule, field=field, remedy="Leave the last band open.")
+    if last is not None and (what == "reading" or last < HIGHEST_SCORE):
+        rule = f"A {what} can be {'more' if what == 'reading' else 'up to 120'}; above {plain(last)} no band applies."
+        raise CurveInvalid(rule, field=f"bands.{len(bands) - 1}.to", remedy="Leave the last band open.")
 
 
 def _bounds(cap: Decimal | None, floor: Decimal | None, field: str) -> Iterator[DomainError]:
     for name, bound in (("cap", cap), ("floor", floor)):
         if bound is not None and bound < 0:
-            yield CapNegative(f"A {name} is 0 or more; this is {plain(bound)}.", field=f"{field}{name}")
+            rule, remedy = f"A {name} is 0 or more; this is {plain(bound)}.", "No plan pays less than nothing."
+            yield CapNegative(rule, field=f"{field}{name}", remedy=remedy)
     if cap is not None and floor is not None and floor > cap:
-        yield FloorAboveCap(f"The floor {plain(floor)} lies above the cap {plain(cap)}.", field=f"{field}floor")
+        rule, remedy = (
+            f"The floor {plain(floor)} lies above the cap {plain(cap)}.",
+            "Lower the floor.",
+        )
+        yield FloorAboveCap(rule, field=f"{field}floor", remedy=remedy)

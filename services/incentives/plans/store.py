@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from datetime import date
 
 from shared.configuration import Recorded, all_in_force, history, in_force
-from shared.contracts.base import Configuration
 from shared.contracts.incentives import Award, Plan, Pool
 from shared.database.unit_of_work import UnitOfWork
 from shared.periods import Period
@@ -13,13 +12,13 @@ from shared.service import Received
 from ..assignments.rules import last_day
 from ..entitlements.touched import hang, touch
 from ..policies import policy
-from .rules import CodeTaken, DriverKey, Limits, check_fixed, check_plan, drivers_of
+from .rules import CodeTaken, DriverKey, Limits, PlanFixed, check_fixed, check_plan, drivers_of
 
 
 def check(uow: UnitOfWork, company: str, code: str, new: Plan, _before: Plan | None) -> None:
     """Raises the rule that a new version of a plan breaks."""
     check_plan(new, limits(uow, company, new.effective_from))
-    check_code(uow, company, Plan, code)
+    check_code(uow, company, new, code)
     assigned = "SELECT EXISTS (SELECT 1 FROM assignment WHERE company = :company AND plan = :code)"
     if uow.value(assigned, company=company, code=code):
         recorded = [version.content for version in history(uow, Plan, company, code)]
@@ -34,9 +33,9 @@ def limits(uow: UnitOfWork, company: str, day: date) -> Limits:
     )
 
 
-def check_code(uow: UnitOfWork, company: str, kind: type[Configuration], code: str) -> None:
-    """Raises CodeTaken where something else that pays has the code."""
-    kinds = [other.KIND for other in (Plan, Pool, Award) if other is not kind]
+def check_code(uow: UnitOfWork, company: str, new: Plan | Pool | Award, code: str) -> None:
+    """Raises CodeTaken where something else that pays has the code, PlanFixed where it has paid in another currency."""
+    kinds = [other.KIND for other in (Plan, Pool, Award) if not isinstance(new, other)]
     taken = uow.value(
         "SELECT min(kind) FROM configuration WHERE company = :company AND code = :code AND kind = ANY(:kinds)",
         company=company, code=code, kinds=kinds,
@@ -44,6 +43,16 @@ def check_code(uow: UnitOfWork, company: str, kind: type[Configuration], code: s
     if taken:
         rule = f"{code} stands among the {taken}, and amounts are kept by the code they come from."
         raise CodeTaken(rule, field="code", remedy="Choose another code.")
+    # What is booked is a plain number: the difference to an amount in another currency would be none.
+    paid_in = uow.value(
+        "SELECT e.currency FROM frozen f, LATERAL (SELECT currency FROM entitlement WHERE (company, period, plan) = "
+        "(f.company, f.period, f.plan) LIMIT 1) AS e WHERE company = :company AND plan = :code "
+        "AND e.currency <> :currency LIMIT 1",
+        company=company, code=code, currency=new.currency,
+    )  # fmt: skip
+    if paid_in:
+        rule = f"In closed periods {code} entitles to amounts in {paid_in}; this version says {new.currency}."
+        raise PlanFixed(rule, field="currency", remedy="Define another, with a code of its own.")
 
 
 def note_drivers(uow: UnitOfWork, events: Sequence[Received]) -> None:

@@ -21,7 +21,7 @@ from .rules import check_pool
 def check(uow: UnitOfWork, company: str, code: str, new: Pool, _before: Pool | None) -> None:
     """Raises the rule that a new version of a pool breaks."""
     check_pool(new)
-    check_code(uow, company, Pool, code)
+    check_code(uow, company, new, code)
 
 
 def note_pools(uow: UnitOfWork, events: Sequence[Received]) -> None:

@@ -58,7 +58,8 @@ def check_pool(pool: Pool) -> None:
     if pool.driver.own:
         check_driver(pool.driver.model_copy(update={"own": False}), "driver")
     if not 0 < pool.share <= 1:
-        raise PoolShareOutOfRange(f"A share is above 0 and at most 1; this is {plain(pool.share)}.", field="share")
+        rule = f"A share is above 0 and at most 1; this is {plain(pool.share)}."
+        raise PoolShareOutOfRange(rule, field="share", remedy='Write "0.2" for 20 %.')
     for fault in amount_faults(pool.currency, {"cap": pool.cap}):
         raise fault
     if pool.condition:
