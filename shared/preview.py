@@ -14,7 +14,7 @@ from shared.contracts.catalogue import catalogue
 from shared.database.unit_of_work import UnitOfWork, unit_of_work
 from shared.errors import DomainError, Unavailable
 from shared.http.context import RequestContext
-from shared.http.problems import STATUS
+from shared.http.problems import MEDIA_TYPE, STATUS
 from shared.http.routing import Overloaded, Wiring
 from shared.rehearsal import (
     MOST_COMMANDS,
@@ -34,6 +34,7 @@ T = TypeVar("T")
 ORDER = ("metrics", "goals", "incentives")
 ORGANISATION = {"companies", "units", "people"}  # settings of goals that metrics reads
 ATTEMPTS = 3
+NO_ADDRESS = "NotFound"  # what is refused where a process does not serve the service
 _ENCODE = msgspec.json.Encoder(decimal_format="number", enc_hook=Decimal).encode
 _OWN = ("type", "title", "status", "detail", "instance", "field", "remedy")
 
@@ -169,10 +170,12 @@ def _base(request: Request, service: str) -> str:
 def _refusal(service: str, answer: httpx.Response) -> DomainError:
     """The other service's refusal as if it had been raised here: same name, same words."""
     category = next((category for category, status in STATUS if status == answer.status_code), None)
-    if category is None or answer.status_code == 404 or "problem+json" not in answer.headers.get("content-type", ""):
+    if category is None or answer.headers.get("content-type") != MEDIA_TYPE:
         return _away(service, f"HTTP {answer.status_code}")
     told = answer.json()
     name = "".join(word.capitalize() for word in told["type"].rpartition(":")[2].split("-"))
+    if name == NO_ADDRESS:
+        return _away(service, "there is no such address")
     more = {member: value for member, value in told.items() if member not in _OWN}
     refusal: DomainError = type(name, (category,), {})(
         told["detail"], field=told.get("field"), remedy=told.get("remedy"), **more

@@ -1,7 +1,7 @@
 """What commands and events would change in what people are entitled to: the difference of two computations."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,7 @@ from shared.configuration import decode, history
 from shared.contracts.incentives import Assignment, Award, DriverChanged, IncentivesPolicy, Override, Plan, Pool
 from shared.contracts.metrics import Rate
 from shared.database.unit_of_work import UnitOfWork
+from shared.log.append import Outgoing
 from shared.rehearsal import Asked, finish, play, rolled_back
 
 from ..accruals.store import Book, book
@@ -17,20 +18,25 @@ from ..entitlements.store import amounts
 from ..plans.rules import OWN, DriverKey
 from .rules import Moved
 
-_BY_CODE: dict[str, Any] = {kind.TYPE: kind for kind in (Plan, Pool, Award)}
-_BY_PLAN: dict[str, Any] = {kind.TYPE: kind for kind in (Assignment, Override)}
+_WHOLE: dict[str, Any] = {kind.TYPE: kind for kind in (Plan, Pool, Award)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Concerned:
-    """What a change may move: everything, plans, pools and awards by code, and all that hangs on drivers."""
+    """What a change may move: everything; plans, pools and awards by code; of some only payees; what hangs on drivers."""
 
-    everything: bool
-    codes: frozenset[str]
-    drivers: frozenset[DriverKey]
+    everything: bool = False
+    codes: set[str] = field(default_factory=set)
+    payees: set[tuple[str, str]] = field(default_factory=set)
+    drivers: set[DriverKey] = field(default_factory=set)
 
-    def holds(self, due: Due) -> bool:
-        return self.everything or bool(self.codes & set(due.watched)) or bool(self.drivers & due.keys)
+    def payees_of(self, due: Due) -> list[str] | None:
+        """Whose amounts may move: None for everybody's."""
+        if self.everything or self.codes & set(due.watched) or self.drivers & due.keys:
+            return None
+        found = {payee for code, payee in self.payees if code == due.code}
+        found |= {one.subject for one in self.drivers if DriverKey(one.kind, one.code, OWN) in due.keys}
+        return None if found and not due.alone else sorted(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,9 @@ class Outcome:
                 yield Moved(payee, code, currency, olds.get(payee, Decimal(0)), news.get(payee, Decimal(0)))
 
 
-def compare(uow: UnitOfWork, company: str, asked: Asked, period: str, only: tuple[str, str] | None = None) -> Outcome:
+def compare(
+    uow: UnitOfWork, company: str, asked: Asked, period: str, only: tuple[str, str] | None = None
+) -> Outcome:  # fmt: skip
     """Computes a period after the change and, that taken back, before it; only what the change may move.
 
     Args:
@@ -70,18 +78,18 @@ def compare(uow: UnitOfWork, company: str, asked: Asked, period: str, only: tupl
         finish(supposed)
         concerned = _concerned(supposed, company, asked, period)
         after = _paid(supposed, company, period, concerned, only)
-    concerned = replace(concerned, codes=concerned.codes | after.keys())
     return Outcome(_paid(uow, company, period, concerned, only), after)
 
 
 def _paid(
     uow: UnitOfWork, company: str, period: str, concerned: Concerned, only: tuple[str, str] | None
-) -> dict[str, Amounts]:  # fmt: skip
+) -> dict[str, Amounts]:
     """As closing now would entitle; of a closed period, as the next restatement would."""
-    found, payees = book(uow, company, period), [only[1]] if only else None
+    found = book(uow, company, period)
     paid = {}
     for due in due_of(found, _days_since(uow, found)):
-        if due.code == only[0] if only else concerned.holds(due):
+        payees = concerned.payees_of(due) if only is None else [only[1]] if only[0] == due.code else []
+        if payees is None or payees:
             held = amounts(uow, company, period, due.code, payees) if due.late else None
             computed = due.compute(payees, held)
             paid[due.code] = Amounts(due.currency, {one.payee: one.amount for one in computed})
@@ -99,23 +107,25 @@ def _days_since(uow: UnitOfWork, found: Book) -> int:
 
 def _concerned(uow: UnitOfWork, company: str, asked: Asked, period: str) -> Concerned:
     """By what the transaction would publish, and by the rates that it was told of."""
-    everything, codes, drivers = any(told.type == Rate.TYPE for told in asked.records), set[str](), set[DriverKey]()
+    types = {event.type for event in uow.outgoing} | {told.type for told in asked.records}
+    found = Concerned(bool(types & {Rate.TYPE, IncentivesPolicy.TYPE}))
     for event in uow.outgoing:
-        if kind := _BY_CODE.get(event.type):
-            codes.add(decode(kind, event.data).code)
-        elif kind := _BY_PLAN.get(event.type):
-            versions = history(uow, kind, company, decode(kind, event.data).code)
-            codes |= {each.content.plan for each in versions}
+        if kind := _WHOLE.get(event.type):
+            found.codes.add(decode(kind, event.data).code)
+        elif event.type in (Assignment.TYPE, Override.TYPE):
+            found.payees.update(_whose(uow, company, event))
         elif event.type == DriverChanged.TYPE:
-            drivers |= _keys(DriverChanged.model_validate_json(event.data), period)
-        everything = everything or event.type == IncentivesPolicy.TYPE
-    return Concerned(everything, frozenset(codes), frozenset(drivers))
+            driver = DriverChanged.model_validate_json(event.data)
+            if driver.period == period:
+                found.drivers.add(DriverKey(driver.kind, driver.code, driver.subject or ""))
+    return found
 
 
-def _keys(driver: DriverChanged, period: str) -> set[DriverKey]:
-    """The driver by its subject and, of a person's own, as plans name it."""
-    if driver.period != period:
-        return set()
-    subject = driver.subject or ""
-    subjects: Sequence[str] = (subject, OWN) if subject.startswith("person:") else (subject,)
-    return {DriverKey(driver.kind, driver.code, each) for each in subjects}
+def _whose(uow: UnitOfWork, company: str, event: Outgoing) -> Iterator[tuple[str, str]]:
+    """Plan and payee of every version of an assignment or override: one that moves on moves both."""
+    if event.type == Assignment.TYPE:
+        for mine in history(uow, Assignment, company, decode(Assignment, event.data).code):
+            yield mine.content.plan, f"person:{mine.content.person}"
+    else:
+        for decided in history(uow, Override, company, decode(Override, event.data).code):
+            yield decided.content.plan, decided.content.payee
