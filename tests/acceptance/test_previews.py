@@ -19,7 +19,8 @@ LOWER = command("targets", "sales", value="90", effective_from="2025-01-01", rea
 CORRECTED = command("targets", "sales", **LOWER["content"], correction=True)
 _ROWS = (
     "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
-    "WHERE table_schema IN ('public', 'log') AND table_type = 'BASE TABLE' AND table_name NOT IN ('lease', 'worker', 'reader')"
+    "WHERE table_schema IN ('public', 'log') AND table_type = 'BASE TABLE' "
+    "AND table_name NOT IN ('lease', 'worker', 'reader')"
 )
 
 

@@ -91,7 +91,8 @@ class Dice:
                "curve": TIERS}  # fmt: skip
         budget = self.one(None, {"pool": "pool"}, {"amount": self.some(100, 5000), "distribute": "whole"})
         return self.setting("plans", code, name=code, period="quarter", currency="CNY", components=parts or [own],
-                            factor=self.one("1", "1.5"), budget=budget if code == "card" else None)  # fmt: skip
+                            factor=self.one("1", "1.5"), budget=budget if code == "card" else None,
+                            clawback_days=self.one(None, 30))  # fmt: skip
 
     def assignment(self) -> dict[str, Any]:
         person, plan = self.one(*PEOPLE), self.one("bonus", "deals", "card")
@@ -236,10 +237,11 @@ def test_what_a_preview_tells_of_scores_and_amounts_is_what_committing_makes(loo
         of_plans = {key: amount for key, amount in expected.items() if key[1] in ("bonus", "deals", "card")}
         seen = accrued(loop)
         assert without_zeros(seen) == {key: amount for key, amount in without_zeros(of_plans).items() if key in seen}
-    close(loop, QUARTER, after="2025-07-01")
+    for quarter in (QUARTER, "2025-Q2"):  # by whose end some windows for taking back are over
+        close(loop, quarter, after="2025-07-01")
     assert without_zeros(latest(loop)) == without_zeros(expected)
     dice.correcting = {"correction": True, "reason": "Found later"}
     for _ in range(3):
         suppose(loop, dice.change(), expected)
-        recalculate(loop)
+        recalculate(loop, "2025-Q2")
         assert without_zeros(latest(loop)) == without_zeros(expected)
