@@ -23,7 +23,7 @@ _WHOLE: dict[str, Any] = {kind.TYPE: kind for kind in (Plan, Pool, Award)}
 
 @dataclass(frozen=True)
 class Concerned:
-    """What a change may move: everything; plans, pools and awards by code; of some only payees; what hangs on drivers."""
+    """What a change may move: all; plans, pools and awards by code; payees of some; what hangs on drivers."""
 
     everything: bool = False
     codes: set[str] = field(default_factory=set)
