@@ -23,7 +23,7 @@ _WHOLE: dict[str, Any] = {kind.TYPE: kind for kind in (Plan, Pool, Award)}
 
 @dataclass(frozen=True)
 class Concerned:
-    """What a change may move: everything; plans, pools and awards by code; some of their payees; all on drivers."""
+    """What a change may move: all; plans, pools and awards by code; payees of some; what hangs on drivers."""
 
     everything: bool = False
     codes: set[str] = field(default_factory=set)
