@@ -169,6 +169,17 @@ def test_a_hold_keeps_an_amount_until_it_ends(pay: Payroll) -> None:
     refused(pay.call("PUT", "holds/x", "chen", json=hold | {"reason": None}), 422, "hold-incomplete")
 
 
+def test_who_is_put_on_hold_after_the_approval_is_not_paid(pay: Payroll) -> None:
+    pay.entitle({"wang": "100", "li": "10"})
+    pay.approved()
+    pay.put("holds/wang", {"payee": "person:wang", "plan": "bonus", "starts": "2025-04-15", "reason": "Under audit."})
+    pay.ok(pay.post("payout-runs/q1/releases", who="chen"))
+    pay.work()
+    found = pay.run()
+    assert (found["status"], found["problem"].split(" since")[0]) == ("calculated", "person:wang was put on hold")
+    assert pay.released()["total"] == "10" and pay.balance("wang") == {"held": "100"}
+
+
 def test_a_payee_without_a_payment_account_is_listed_and_held(bare: Payroll) -> None:
     pay = bare.set_up(accounts="hold")
     pay.put("payment-accounts/li", {"payee": "person:li", "name": "Li", "iban": "DE89370400440532013000"})
