@@ -47,7 +47,7 @@ def test_what_people_are_entitled_to_is_paid_and_then_nothing_is_pending(pay: Pa
     pay.entitle({"wang": "100.00", "li": "250.50", "zhao": "0.00"})
     run = pay.calculated()
     assert (run["status"], run["lines"], run["total"], run["progress"]["percent"]) == ("calculated", 3, "350.5", 100)
-    assert pay.balance("wang") == {}
+    assert pay.balance("wang") == {"pending": "100"}
     pay.released()
     assert pay.balance("wang") == {"payable": "100"}
     assert pay.settle("q1", others="settled") == {
