@@ -1,5 +1,7 @@
 """What would change if: the answer is what happens when the same is committed, and asking changes nothing."""
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -40,10 +42,15 @@ def pay(loop: Loop, *commands: Any, events: Any = (), period: str = "2025-Q1", *
     """The preview of pay, which must leave every log and every reader where it stood."""
     body = {"commands": list(commands), "events": list(events)}
     named = "".join(f"&{name}={value}" for name, value in query.items())
-    before = loop.settle().client.positions()
+    before = stands(loop.settle())
     told = loop.client.post(f"/incentives/v1/previews?period={period}{named}", body)
-    assert loop.client.positions() == before
+    assert stands(loop) == before
     return told
+
+
+def stands(loop: Loop) -> str:
+    """Where every log and reader stands, whoever owns it: a worker may still be taking partitions over."""
+    return re.sub(r'"owner": (null|"\w+")', "", json.dumps(loop.client.positions()))
 
 
 def differences(told: Any) -> dict[tuple[str, str], str]:
