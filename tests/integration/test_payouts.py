@@ -48,7 +48,7 @@ def test_what_people_are_entitled_to_is_paid_and_then_nothing_is_pending(pay: Pa
     pay.entitle({"wang": "100.00", "li": "250.50", "zhao": "0.00"})
     run = pay.calculated()
     assert (run["status"], run["lines"], run["total"], run["progress"]["percent"]) == ("calculated", 3, "350.5", 100)
-    assert pay.balance("wang") == {}
+    assert pay.balance("wang") == {"pending": "100"}
     pay.released()
     assert pay.balance("wang") == {"payable": "100"}
     assert pay.settle("q1", others="settled") == {
@@ -168,6 +168,17 @@ def test_a_hold_keeps_an_amount_until_it_ends(pay: Payroll) -> None:
     pay.paid("q2", period="2025-Q2", promised="2025-07-15")
     assert pay.balance("wang") == {"paid": "100"}
     refused(pay.call("PUT", "holds/x", "chen", json=hold | {"reason": None}), 422, "hold-incomplete")
+
+
+def test_who_is_put_on_hold_after_the_approval_is_not_paid(pay: Payroll) -> None:
+    pay.entitle({"wang": "100", "li": "10"})
+    pay.approved()
+    pay.put("holds/wang", {"payee": "person:wang", "plan": "bonus", "starts": "2025-04-15", "reason": "Under audit."})
+    pay.ok(pay.post("payout-runs/q1/releases", who="chen"))
+    pay.work()
+    found = pay.run()
+    assert (found["status"], found["problem"].split(" since")[0]) == ("calculated", "person:wang was put on hold")
+    assert pay.released()["total"] == "10" and pay.balance("wang") == {"held": "100"}
 
 
 def test_a_payee_without_a_payment_account_is_listed_and_held(bare: Payroll) -> None:

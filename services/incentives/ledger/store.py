@@ -137,10 +137,14 @@ def unbook(uow: UnitOfWork, company: str, run: str, line: int) -> None:
 
 
 def balances(uow: UnitOfWork, company: str, *, payee: str | None, after: Sequence[str], limit: int) -> Sequence[Any]:
-    """Accounts by payee and plan, each with what is entitled and not booked yet."""
+    """Accounts by payee and plan, each with what is entitled and not booked yet; of one payee also where nothing is."""
+    zeros = ", ".join("0" for _ in ACCOUNTS)
     return uow.rows(
         "SELECT b.*, coalesce((SELECT sum(e.amount) FROM entitlement e WHERE e.company = b.company AND e.plan = b.plan "
-        "AND e.payee = b.payee AND e.currency = b.currency AND e.latest), 0) AS entitled FROM balance b "
+        "AND e.payee = b.payee AND e.currency = b.currency AND e.latest), 0) AS entitled FROM (SELECT * FROM balance "
+        f"UNION ALL SELECT DISTINCT company, currency, payee, plan, {zeros} FROM entitlement WHERE company = :company "
+        "AND payee = :payee AND latest AND (company, currency, payee, plan) NOT IN (SELECT company, currency, payee, "
+        "plan FROM balance WHERE company = :company AND payee = :payee)) AS b "
         "WHERE company = :company AND (CAST(:payee AS text) IS NULL OR payee = :payee) "
         "AND (currency, payee, plan) > (:a, :b, :c) ORDER BY currency, payee, plan LIMIT :limit",
         company=company, payee=payee, a=after[0], b=after[1], c=after[2], limit=limit,

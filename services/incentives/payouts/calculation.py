@@ -125,6 +125,17 @@ def outdated(uow: UnitOfWork, company: str, run: Any) -> str | None:
     return found
 
 
+def held_meanwhile(uow: UnitOfWork, company: str, run: Any) -> str | None:
+    """A payee who would be paid and has been put on hold since the run was calculated."""
+    found: str | None = uow.value(
+        "SELECT l.payee FROM payout_line l JOIN unnest(CAST(:held AS text[]), CAST(:held_plans AS text[])) "
+        "AS h(payee, plan) ON h.payee = l.payee AND h.plan IN ('', l.plan) WHERE l.company = :company "
+        "AND l.run = :run AND l.account = 'payable' AND l.amount > 0 ORDER BY l.line LIMIT 1",
+        company=company, run=run.code, **_holds(uow, company, run.promised),
+    )  # fmt: skip
+    return found
+
+
 def content_hash(ask: Callable[..., Any], company: str, run: Any) -> str:
     """SHA-256 over all lines of a run, chained chunk by chunk, from what the run is for on.
 
@@ -152,16 +163,21 @@ def _terms(uow: UnitOfWork, company: str, run: Any, period: Period) -> dict[str,
         for code, plan in all_in_force(uow, Plan, company, day).items()
         if plan.content.minimum_payout
     }
-    holds = [each.content for each in all_in_force(uow, Hold, company, run.promised).values()]
-    holds = [one for one in holds if one.starts <= run.promised <= (one.ends or date.max)]
     awards = _awards(uow, company)
     return {
-        "plans": list(minimums), "minimums": list(minimums.values()), "held": [one.payee for one in holds],
-        "held_plans": [one.plan or "" for one in holds], "reasons": [one.reason for one in holds],
+        "plans": list(minimums), "minimums": list(minimums.values()), **_holds(uow, company, run.promised),
         "awards": list(awards), "dates": list(awards.values()), "promised": run.promised, "start": period.start,
         "until": day, "no_account": NO_ACCOUNT,
         "accounts": policy(uow, company, "without_account", run.promised) == "hold",
     }  # fmt: skip
+
+
+def _holds(uow: UnitOfWork, company: str, day: date) -> dict[str, list[str]]:
+    """The holds that cover a day, as columns."""
+    found = [each.content for each in all_in_force(uow, Hold, company, day).values()]
+    found = [one for one in found if one.starts <= day <= (one.ends or date.max)]
+    return {"held": [one.payee for one in found], "held_plans": [one.plan or "" for one in found],
+            "reasons": [one.reason or "" for one in found]}  # fmt: skip
 
 
 def _awards(uow: UnitOfWork, company: str) -> dict[str, date]:

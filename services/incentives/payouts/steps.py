@@ -17,7 +17,7 @@ from ..entitlements.store import restate
 from ..ledger import store as ledger
 from ..statements import store as statements
 from . import store
-from .calculation import calculate, content_hash, outdated
+from .calculation import calculate, content_hash, held_meanwhile, outdated
 
 CHUNK = 5_000  # lines that are posted in one transaction: some seconds
 IN_EVENT = 400_000  # characters of lines in one event: below what brokers take by default, even if each is two bytes
@@ -75,6 +75,8 @@ def _check(uow: UnitOfWork, company: str, run: Any, _step: RunStep) -> None:
     problem = None
     if payee := outdated(uow, company, run):
         problem = f"The accounts of {payee} have changed since it was calculated: calculate it again."
+    elif payee := held_meanwhile(uow, company, run):
+        problem = f"{payee} was put on hold since it was calculated: calculate it again."
     elif content_hash(uow.value, company, run) != run.hash:
         problem = "Its lines are not those that were approved: calculate it again."
     if problem:
