@@ -1,7 +1,8 @@
 """What would change if: the answer is what happens when the same is committed, and asking changes nothing."""
 
-import json
-import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -38,23 +39,10 @@ def pay(loop: Loop, *commands: Any, events: Any = (), **query: Any) -> Any:
     return preview(loop, "incentives", commands, events, **({"period": QUARTER} | query))
 
 
-def pay(loop: Loop, *commands: Any, events: Any = (), period: str = "2025-Q1", **query: Any) -> Any:
-    """The preview of pay, which must leave every log and every reader where it stood."""
-    body = {"commands": list(commands), "events": list(events)}
-    named = "".join(f"&{name}={value}" for name, value in query.items())
-    before = stands(loop.settle())
-    told = loop.client.post(f"/incentives/v1/previews?period={period}{named}", body)
-    assert stands(loop) == before
-    return told
-
-
-def stands(loop: Loop) -> str:
-    """Where every log and reader stands, whoever owns it: a worker may still be taking partitions over."""
-    return re.sub(r'"owner": (null|"\w+")', "", json.dumps(loop.client.positions()))
-
-
-def differences(told: Any) -> dict[tuple[str, str], str]:
-    return {(one["payee"].split(":")[1], one["plan"]): one["difference"] for one in told["people"]}
+def refused(loop: Loop, *commands: Any, events: Any = (), service: str = "incentives") -> tuple[int, str, str | None]:
+    with pytest.raises(ApiProblem) as caught:
+        preview(loop, service, commands, events, period=QUARTER)
+    return caught.value.status, caught.value.type, caught.value.field
 
 
 @pytest.fixture
