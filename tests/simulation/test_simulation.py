@@ -69,7 +69,7 @@ def test_a_failure_shrinks_to_what_it_needs(simulated: Simulator) -> None:
         return bool(simulated.play(case).wrong)
 
     with defect.built_in():
-        whole = next(case for case in (Case(n, log="postgres", steps=120) for n in range(defect.within)) if fails(case))
+        whole = next(case for case in (Case(n, log="postgres", steps=40) for n in range(defect.within)) if fails(case))
         short = shrink(fails, whole)
         assert fails(short)
     assert short.steps < whole.steps and "takeover" in short.without
