@@ -84,6 +84,21 @@ def test_a_claimed_event_is_previewed_and_the_correction_comes_to_what_was_told(
     assert statement(paid, 2)["statement"]["lines"][0]["adjustment"] == "1000"
 
 
+@pytest.mark.parametrize("claimed", [
+    {"commands": [{"setting": "wishes", "code": "a", "content": {}}]},
+    {"commands": [{"setting": "targets", "code": "output", "content": {"value": "none"}}]},
+    {"events": [{"no": "event"}]},
+])  # fmt: skip
+def test_a_claim_that_cannot_be_computed_gets_its_answer_all_the_same(paid: Loop, claimed: Any) -> None:
+    raised = objects(paid, statement=1, line=1, text="Make it more.", claim={"change": claimed})
+    with pytest.raises(ApiProblem) as caught:
+        paid.client.get(raised["links"]["counterfactual"])
+    assert caught.value.status in (400, 422)
+    assert refused(answer, paid, raised["id"], outcome="adjusted") == "422 amount-not-decided amount"
+    told = answer(paid, raised["id"], outcome="refused", reason="Nobody can tell what that would be.")["answer"]
+    assert (told["before"], told["after"]) == (None, None)
+
+
 def test_an_objection_without_an_answer_goes_to_the_superior_when_it_is_due_and_stays_open(paid: Loop) -> None:
     paid.put("incentives/policies/objection_due_hours", value="48")
     paid.person("boss", "company")

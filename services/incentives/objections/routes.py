@@ -7,14 +7,17 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Path, Query
+from fastapi.exceptions import RequestValidationError
 
 from shared.configuration import define
 from shared.contracts.base import Code
 from shared.contracts.incentives import Override
 from shared.contracts.objections import ObjectionAnswered, ObjectionRaised
+from shared.errors import Conflict, Invalid, NotFound
 from shared.http.context import Context, RequestContext
 from shared.http.idempotency import idempotency_required
 from shared.http.paging import Page, Paging
+from shared.http.problems import Malformed
 from shared.http.routing import Router
 from shared.numbers import subtract
 from shared.periods import business_day
@@ -95,17 +98,18 @@ def answer_objection(context: Context, id: Id, answer: schemas.NewAnswer) -> sch
     """By compensation, but not by whom it concerns. An adjustment is an override: the next run pays the difference."""
     context.require("compensation")
     uow, company, me = context.uow, context.company, context.principal.subject
-    counterfactual = _counterfactual(context, store.get(uow, company, id))
+    check_answer(store.get(uow, company, id), me, answer.outcome, answer.amount)
+    before, after = _what_is_known(context, store.get(uow, company, id))
     uow.lock_company(company)
     row = store.get(uow, company, id)
     check_answer(row, me, answer.outcome, answer.amount)
     amount = None
     if answer.outcome == "adjusted":
-        amount = decided(answer.amount, counterfactual.after)
+        amount = decided(answer.amount, after)
         _adjust(context, row, amount, answer.reason)
     answered = ObjectionAnswered(
         objection=id, outcome=answer.outcome, reason=answer.reason, by=me, at=store.now(uow, company),
-        before=counterfactual.before, after=counterfactual.after, amount=amount,
+        before=before, after=after, amount=amount,
     )  # fmt: skip
     store.answered(uow, company, answered)
     return _view(store.get(uow, company, id))
@@ -160,6 +164,15 @@ def _counterfactual(context: RequestContext, row: Any) -> schemas.Counterfactual
         before, after = _amount(now, row.payee), _amount(then, row.payee)
     difference = None if before is None or after is None else subtract(after, before)
     return schemas.Counterfactual(before=before, after=after, difference=difference, currency=now.currency)
+
+
+def _what_is_known(context: RequestContext, row: Any) -> tuple[Decimal | None, Decimal | None]:
+    """Before and after; nothing of a claim that cannot be computed: that must not keep an objection from its answer."""
+    try:
+        found = _counterfactual(context, row)
+    except (Invalid, Conflict, NotFound, Malformed, RequestValidationError):
+        return None, None
+    return found.before, found.after
 
 
 def _due(context: RequestContext, period: str, plan: str, instead: Mapping[DriverKey, Value] | None = None) -> Due:
