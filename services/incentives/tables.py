@@ -26,6 +26,9 @@ metadata = MetaData()
 platform_tables(metadata)
 payout_tables(metadata)
 statement_table(metadata)
+# Whose assignments were known at an instant is read from the settings themselves.
+Index("ix_configuration_assigned", metadata.tables["configuration"].c.company, text("(content->>'person')"),
+      postgresql_where=text("kind = 'assignments'"))  # fmt: skip
 
 # Which driver any version of a plan ever hung on: old versions judge old periods, so rows are never taken away.
 Table(
@@ -64,6 +67,7 @@ Table(
     Column("version", Integer, primary_key=True), Column("change", BigInteger, nullable=False),
     Column("source_from", Integer, nullable=False), Column("source_version", Integer, nullable=False),
     Column("value", Numeric), Column("reason", Text),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=text("statement_timestamp()")),
     Index("ix_driver_period", "company", "period", "kind", "code", "subject", "version"),
 )  # fmt: skip
 

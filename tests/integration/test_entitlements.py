@@ -17,7 +17,7 @@ from shared.contracts.goals import Company, Person, Unit
 from shared.contracts.metrics import Rate, ReadingChanged
 from shared.database.unit_of_work import unit_of_work
 from shared.periods import Calendar, parse_period
-from tests.integration.test_incentives import NOW, PEOPLE, UNITS, House, component, house, score
+from tests.integration.house import NOW, PEOPLE, UNITS, House, component, house, score
 
 __all__ = ["house"]
 

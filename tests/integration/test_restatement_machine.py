@@ -15,8 +15,8 @@ from shared.contracts.goals import Company, Person, Unit
 from shared.contracts.metrics import Rate, ReadingChanged
 from shared.database.unit_of_work import unit_of_work
 from shared.periods import Calendar, parse_period
+from tests.integration.house import NOW, House, component, house, score
 from tests.integration.paying import Payroll
-from tests.integration.test_incentives import NOW, House, component, house, score
 
 __all__ = ["house"]
 D = Decimal

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
 
 from shared.contracts.base import Citation, Code, MetricCode, PeriodLabel, Subject
 from shared.errors import NotFound
 from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
+from shared.http.times import KnownAt
 from shared.numbers import DecimalString, published
 
 from ..organisation.store import visible_people
@@ -123,9 +124,7 @@ def list_scores(
     period: Annotated[PeriodLabel | None, Query()] = None,
     version: Version = None,
     as_of: Annotated[date | None, Query(description="Of periods that hold this day.")] = None,
-    known_at: Annotated[
-        AwareDatetime | None, Query(description="The versions that were the latest at this instant.")
-    ] = None,
+    known_at: KnownAt = None,
     closed: Annotated[bool, Query(description="The versions that periods were closed with.")] = False,
 ) -> Page[ScoreView]:
     """The latest versions, unless others are named."""

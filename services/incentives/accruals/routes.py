@@ -1,6 +1,7 @@
 """Accruals over HTTP: of a person, of a unit, why, and what a change did."""
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from shared.errors import NotFound
 from shared.http.context import Context, RequestContext
 from shared.http.paging import Paging
 from shared.http.routing import Router
+from shared.http.times import AskedPeriod, KnownAt
 from shared.numbers import add, subtract
 from shared.organisation import subtree
 
@@ -27,7 +29,7 @@ from ..plans.rules import OWN, DriverKey, DriverSubject
 from . import schemas
 from .definitions import OUT_OF_RANGE, Person, Shape, Value, shown
 from .rules import calculation
-from .store import Book, PlanInPeriod, book
+from .store import Book, PlanInPeriod, book, calendar_of
 from .views import accrual, explained, factor_of, person_view, total_view
 
 router = Router(tags=["accruals"])
@@ -38,19 +40,25 @@ class NotInPlan(NotFound):
     """The person has no assignment in that plan and period, or the plan pays for another kind of period."""
 
 
-def _visible_book(context: RequestContext, label: str, subject: str) -> Book:
-    """The book of a period, where the caller may see the subject's amounts as on its last day, or today before."""
+def _visible_book(context: RequestContext, asked: AskedPeriod, known_at: datetime | None, subject: str) -> Book:
+    """The book of a period, where the caller may see the subject's amounts as on its last day, or today before.
+
+    Rights are about now, whatever was known at the instant asked for.
+    """
     context.require_reader()
+    label = asked.label(lambda: calendar_of(context.uow, context.company))
     found = book(context.uow, context.company, label)
     require_visible(context, subject, last_day(found.period))
-    return found
+    return found if known_at is None else book(context.uow, context.company, label, known_at)
 
 
 @router.get("/people/{code}/accruals", operation_id="listPersonAccruals", summary="What a person would be entitled to")
-def list_person_accruals(context: Context, code: Code, period: InPeriod) -> schemas.PersonAccruals:
-    """Every plan the person is assigned to that pays for this kind of period, as if the period closed now. What closed
-    periods were closed with, and what was known when, is listed under entitlements."""
-    source = _visible_book(context, period, f"person:{code}")
+def list_person_accruals(
+    context: Context, code: Code, asked: AskedPeriod, known_at: KnownAt = None
+) -> schemas.PersonAccruals:
+    """Every plan the person is assigned to that pays for this kind of period, as if the period closed now, or had
+    closed at an instant. What closed periods were closed with is listed under entitlements."""
+    source = _visible_book(context, asked, known_at, f"person:{code}")
     codes = source.plans_of(code)
     if not codes:
         require(context.uow, PersonSetting, context.company, code)
@@ -61,15 +69,15 @@ def list_person_accruals(context: Context, code: Code, period: InPeriod) -> sche
 
 @router.get("/people/{code}/accruals/explanation", operation_id="explainAccrual", summary="Why it is this amount")
 def explain_accrual(
-    context: Context, code: Code, period: InPeriod, plan: Annotated[Code, Query()]
+    context: Context, code: Code, asked: AskedPeriod, plan: Annotated[Code, Query()], known_at: KnownAt = None
 ) -> schemas.Explanation:
     """Every step from driver value to amount, with the versions used and links down to the scores and readings."""
-    source = _visible_book(context, period, f"person:{code}")
+    source = _visible_book(context, asked, known_at, f"person:{code}")
     found = source.plans([plan]).get(plan)
     person = next(found.people([code]), None) if found else None
     if not found or not person:
-        rule = f"{code} has no part in a plan {plan!r} that pays for {period}."
-        remedy = f"List what there is with GET /incentives/v1/people/{code}/accruals?period={period}."
+        rule = f"{code} has no part in a plan {plan!r} that pays for {source.period.label}."
+        remedy = f"List what there is with GET /incentives/v1/people/{code}/accruals?period={source.period.label}."
         raise NotInPlan(rule, field="plan", remedy=remedy)
     accrued = accrual(found, person)
     components, of_plan, of_person = explained(accrued)
@@ -84,10 +92,12 @@ def explain_accrual(
 @router.get(
     "/units/{code}/accruals", operation_id="listUnitAccruals", summary="What a unit's people would be entitled to"
 )
-def list_unit_accruals(context: Context, page: Paging, code: Code, period: InPeriod) -> schemas.UnitAccruals:
+def list_unit_accruals(
+    context: Context, page: Paging, code: Code, asked: AskedPeriod, known_at: KnownAt = None
+) -> schemas.UnitAccruals:
     """The people of the unit and below as on the period's last day; the totals cover all pages."""
     uow, company = context.uow, context.company
-    source = _visible_book(context, period, f"unit:{code}")
+    source = _visible_book(context, asked, known_at, f"unit:{code}")
     day, plans = last_day(source.period), source.plans()
     require(uow, Unit, company, code, day)
     below = subtree(uow, company, code, day)

@@ -44,7 +44,7 @@ class LineView(BaseModel):
     )
     amount: Rounded = Field(description="Unrounded, before the plan's cap.")
     reason: str | None
-    qualified: list[str] = Field(description="Guards that qualify the figure, in words.")
+    qualified: list[str] = Field(description="Guards that qualify the figure, in words; none with `known_at`.")
 
 
 class PartView(BaseModel):

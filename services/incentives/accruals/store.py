@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -72,6 +72,7 @@ class Book:
     Args:
         instead: driver values to take in place of the latest, to see what a change did.
         times: multiplies every reading, to see what more or less of it would do [ratio].
+        known_at: as of when everything is read, where not as of now.
     """
 
     uow: UnitOfWork
@@ -80,6 +81,7 @@ class Book:
     period: Period
     instead: Mapping[DriverKey, Value] = field(default_factory=dict)
     times: Decimal = ONE
+    known_at: datetime | None = None
 
     def plans(self, codes: Collection[str] | None = None) -> dict[str, PlanInPeriod]:
         """The plans that pay for the period, by code, with their terms."""
@@ -232,10 +234,22 @@ class Book:
         return self.uow.rows(sql, company=self.company, first=self.period.start, last=last_day(self.period), **more)
 
 
-def book(uow: UnitOfWork, company: str, label: str) -> Book:
-    """The book of a period in the company's calendar. Raises CalendarUnknown, PeriodInvalid."""
+def book(uow: UnitOfWork, company: str, label: str, known_at: datetime | None = None) -> Book:
+    """The book of a period in the company's calendar; with an instant, as it was known then.
+
+    From here on the transaction then reads settings, assignments and drivers through the views of the schema `known`,
+    which have the names of the tables: so what was known is computed by the code that computes what is known.
+
+    Raises:
+        CalendarUnknown, PeriodInvalid.
+    """
+    if known_at is not None:
+        uow.run(
+            "SELECT set_config('search_path', 'known, public', true), set_config('valueloop.known_at', :at, true)",
+            at=known_at.isoformat(),
+        )  # fmt: skip
     calendar = calendar_of(uow, company)
-    return Book(uow, company, calendar, parse_period(calendar, label))
+    return Book(uow, company, calendar, parse_period(calendar, label), known_at=known_at)
 
 
 def calendar_of(uow: UnitOfWork, company: str) -> Calendar:

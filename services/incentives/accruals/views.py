@@ -75,7 +75,8 @@ def person_view(context: RequestContext, accrued: Accrual) -> schemas.AccrualVie
 def total_view(accrued: Accrual) -> dict[str, Any]:
     """The members of `PersonTotal`."""
     found, person = accrued.found, accrued.person.payee.removeprefix("person:")
-    query = urlencode({"period": found.terms.period, "plan": found.code})
+    at = {"known_at": known.isoformat()} if (known := found.book.known_at) else {}
+    query = urlencode({"period": found.terms.period, "plan": found.code} | at)
     return {
         "person": person, "plan": found.code, "currency": found.plan.currency, "total": accrued.total,
         "complete": not accrued.missing,

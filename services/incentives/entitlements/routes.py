@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from shared.contracts.base import Citation, Code, PeriodLabel
 from shared.errors import NotFound
 from shared.http.context import Context
 from shared.http.paging import Page, Paging
 from shared.http.routing import Router
+from shared.http.times import KnownAt
 from shared.numbers import DecimalString
 
 from ..access import require_pay_role, require_visible
@@ -20,7 +21,6 @@ from .store import Which, content, find, versions
 
 router = Router(tags=["entitlements"])
 Payee = Annotated[str, Query(pattern=r"^(person|partner):[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", examples=["person:wang"])]
-KnownAt = Annotated[AwareDatetime | None, Query(description="The versions that were the latest at this instant.")]
 Closed = Annotated[bool, Query(description="The versions that periods were closed with.")]
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Query
-from pydantic import AwareDatetime
 
 from services.metrics.events.accept import identity, look_up
 from services.metrics.observations import store as observations
@@ -36,13 +35,13 @@ from shared.errors import Forbidden, Invalid, NotFound
 from shared.http.context import Context, RequestContext
 from shared.http.paging import Page, PageRequest, Paging
 from shared.http.routing import Router
+from shared.http.times import AskedPeriod, KnownAt
 from shared.organisation import manages
-from shared.periods import Period, parse_period, period_of
+from shared.periods import Calendar, Period, parse_period
 
 READS_ALL = frozenset(("admin", "strategist", "analyst", "compensation", "auditor"))
 LONGEST_SERIES = 800
 PeriodText = Annotated[str, Query(max_length=20, examples=["2025-03"])]
-KnownAt = Annotated[AwareDatetime | None, Query(description="The version that was the latest at this instant.")]
 
 router = Router(tags=["readings"])
 router.include_router(configuration_router(Guard, write_roles=("analyst", "strategist")))
@@ -50,10 +49,6 @@ router.include_router(configuration_router(Guard, write_roles=("analyst", "strat
 
 class ReadingNotFound(NotFound):
     """There is no such reading, or none as old as asked for."""
-
-
-class PeriodMissing(Invalid):
-    """Neither a period nor a day of it is named."""
 
 
 class PersonalReading(Forbidden):
@@ -93,13 +88,14 @@ def require_visible(context: RequestContext, subject: str) -> None:
 
 def period_named(found: Definitions, label: str) -> Period:
     """The period a label names in the company's calendar."""
+    return parse_period(_calendar(found), label)
+
+
+def _calendar(found: Definitions) -> Calendar:
     if found.calendar is None:
-        raise _unknown_company()
-    return parse_period(found.calendar, label)
-
-
-def _unknown_company() -> ReadingNotFound:
-    return ReadingNotFound("The company is not known yet.", remedy="Define it with PUT /goals/v1/companies/company.")
+        rule = "The company is not known yet."
+        raise ReadingNotFound(rule, remedy="Define it with PUT /goals/v1/companies/company.")
+    return found.calendar
 
 
 @router.get("/readings", operation_id="getReading", summary="A metric of a subject in a period")
@@ -107,9 +103,7 @@ def get_reading(
     context: Context,
     metric: MetricCode,
     subject: Subject,
-    period: Annotated[str | None, Query(max_length=20, examples=["2025-03"])] = None,
-    kind: Annotated[Kind, Query(description="With `as_of`: of which kind.")] = "month",
-    as_of: Annotated[date | None, Query(description="Instead of `period`: a day of it.")] = None,
+    asked: AskedPeriod,
     known_at: KnownAt = None,
     closed: Annotated[bool, Query(description="The version that the period was closed with.")] = False,
     dimensions: Annotated[
@@ -117,7 +111,7 @@ def get_reading(
     ] = None,
 ) -> ReadingView:
     require_visible(context, subject)
-    period = period or _holding(context, kind, as_of)
+    period = asked.label(lambda: _calendar(store.definitions(context.uow, context.company)))
     if dimensions:
         found = store.definitions(context.uow, context.company)
         base, place = _base(found, metric), period_named(found, period)
@@ -126,16 +120,6 @@ def get_reading(
                            **asdict(_folded(base, cells)))  # fmt: skip
     change = change_at_close(context.uow, context.company, period) if closed else None
     return shown(_required(context, metric, subject, period, None, known_at, change))
-
-
-def _holding(context: RequestContext, kind: Kind, day: date | None) -> str:
-    """The label of the period of a kind that holds a day. Raises PeriodMissing."""
-    if day is None:
-        raise PeriodMissing("A reading is of a period.", field="period", remedy="Name it, or give as_of and kind.")
-    found = store.definitions(context.uow, context.company)
-    if found.calendar is None:
-        raise _unknown_company()
-    return period_of(found.calendar, kind, day).label
 
 
 def _required(context: RequestContext, metric: str, subject: str, period: str, *which: Any) -> store.Version:
