@@ -62,8 +62,8 @@ $(VENV)/quix-installed: bench/requirements-quix.txt $(VENV)/made
 	$(VENV)/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-bench: $(VENV)/installed $(VENV)/quix-installed ## measure everything beside floors and peers; MONEY=1000000 pays a million, alone
-	$(BIN)/python -m bench $(if $(MONEY),--money --payees $(MONEY))
+bench: $(VENV)/installed $(VENV)/quix-installed ## measure everything beside floors and peers, a million people paid among it; MONEY=100000 pays fewer
+	$(BIN)/python -m bench $(if $(MONEY),--payees $(MONEY))
 
 migrations-check: $(VENV)/installed ## migrations build exactly the tables in the code, and lock nothing for long
 	$(BIN)/python -m services.cli migrations check

@@ -29,17 +29,13 @@ def order(client: ValueLoopClient, path: str, body: Any) -> Any:
 
 def all_of(at: Installation, people: int, readings: int, say: Say) -> list[Figure]:
     """Every measurement."""
-    return [*closed(at, readings, say), *paid(at, people, say)]
+    return [*closed(at, readings, say), *supposed(at, min(people, MOST_SUPPOSED), say), *paid(at, people, say)]
 
 
 def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     """Closes a quarter, calculates, approves and releases a run for so many people with five components each."""
-    bench = Company(at, f"payees-{people}")
+    bench = _with_payees(at, "payees", people, say)
     client, approver = bench.client, bench.client.as_(at.issuer.issue("approver", bench.name, EVERY_ROLE))
-    say(f"{people:,} people with an assignment and two readings of their own are put into the tables.")
-    _set_up(bench)
-    payees.seed(at, bench.name, company.PERIOD, people)
-    supposed = _supposed(bench, people, say) if people <= MOST_SUPPOSED else []
     say("Closing the quarter.")
     _time_reaches(client, "2025-04-02")
     seconds = {"close": _timed(lambda: close(client, company.PERIOD))}
@@ -67,11 +63,20 @@ def paid(at: Installation, people: int, say: Say) -> list[Figure]:
     whole = sum(seconds.values())
     note = f"{whole:,.1f} s; a worker's peak: {peak:,} MB; {note}"
     figures.append(Figure("payout run: all", people / whole, "1/s", people / both, note))
-    return [*supposed, *figures, *_read(bench, people, say)]
+    return [*figures, *_read(bench, people, say)]
 
 
-def _supposed(bench: Company, people: int, say: Say) -> list[Figure]:
+def _with_payees(at: Installation, name: str, people: int, say: Say) -> Company:
+    bench = Company(at, f"{name}-{people}")
+    say(f"{people:,} people with an assignment and two readings of their own are put into the tables.")
+    _set_up(bench)
+    payees.seed(at, bench.name, company.PERIOD, people)
+    return bench
+
+
+def supposed(at: Installation, people: int, say: Say) -> list[Figure]:
     """A preview of a plan that pays everybody a tenth more, beside DuckDB's arithmetic of both plans."""
+    bench = _with_payees(at, "supposed", people, say)
     say(f"Previewing a change of the plan of {people:,} people.")
     command = {"setting": "plans", "code": payees.PLAN, "content": payees.plan("1.1")}
     path, told = f"/incentives/v1/previews?period={company.PERIOD}&limit=0", list[Any]()
