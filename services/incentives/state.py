@@ -24,7 +24,8 @@ STATE = {
         'null'::jsonb AS value FROM plan_driver""",
     "objection": """
         SELECT company, period, id AS key,
-        jsonb_build_array(payee, plan, status, overdue, escalated_to, answer) AS value FROM objection""",
+        jsonb_build_array(payee, plan, status, overdue, escalated_to, answer, trim_scale(amount)) AS value
+        FROM objection""",
     **LEDGER,
     "statement": """
         SELECT company, period, payee || ' ' || number AS key, jsonb_build_array(run, hash) AS value FROM statement""",

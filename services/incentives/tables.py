@@ -98,7 +98,7 @@ Table(
     Column("claim", Text, nullable=False), Column("status", Text, nullable=False, server_default="open"),
     Column("raised_by", Text, nullable=False), Column("raised_at", DateTime(timezone=True), nullable=False),
     Column("due", DateTime(timezone=True), nullable=False), Column("overdue", Boolean, nullable=False),
-    Column("escalated_to", Text), Column("answer", JSONB),
+    Column("escalated_to", Text), Column("answer", JSONB), Column("amount", Numeric),
     Index("ix_objection_payee", "company", "payee"),
     Index("ix_objection_open", "company", "due", postgresql_where=text("status = 'open'")),
 )  # fmt: skip

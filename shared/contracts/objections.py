@@ -26,6 +26,7 @@ class ObjectionRaised(Contract):
     by: Actor
     at: datetime
     due: datetime = Field(description="When it is overdue.")
+    amount: DecimalString | None = Field(default=None, description="What was entitled to when it was raised.")
 
 
 class ObjectionOverdue(Contract):
@@ -46,8 +47,12 @@ class ObjectionAnswered(Contract):
     reason: str
     by: Actor
     at: datetime
-    before: DecimalString | None = Field(description="The amount as everything was when it was answered.")
-    after: DecimalString | None = Field(description="What it would have been if the claim were right.")
+    before: DecimalString | None = Field(
+        description="The amount as everything was when it was answered; of `corrected`: when it was raised."
+    )
+    after: DecimalString | None = Field(
+        description="What it would have been if the claim were right; of `corrected`: what it came to."
+    )
     amount: DecimalString | None = Field(description="What the override says; null unless `adjusted`.")
 
 

@@ -79,7 +79,7 @@ def test_a_claimed_event_is_previewed_and_the_correction_comes_to_what_was_told(
     paid.push([missing])
     paid.settle()
     told = answer(paid, raised["id"], outcome="corrected", reason="The event was pushed again.")["answer"]
-    assert (told["before"], told["after"], told["amount"]) == ("10000", "10000", None)
+    assert (told["before"], told["after"], told["amount"]) == ("9000", "10000", None)
     release(paid, "q1-again")
     assert statement(paid, 2)["statement"]["lines"][0]["adjustment"] == "1000"
 

@@ -99,7 +99,7 @@ def answer_objection(context: Context, id: Id, answer: schemas.NewAnswer) -> sch
     context.require("compensation")
     uow, company, me = context.uow, context.company, context.principal.subject
     check_answer(store.get(uow, company, id), me, answer.outcome, answer.amount)
-    before, after = _what_is_known(context, store.get(uow, company, id))
+    before, after = _what_is_known(context, store.get(uow, company, id), answer.outcome)
     uow.lock_company(company)
     row = store.get(uow, company, id)
     check_answer(row, me, answer.outcome, answer.amount)
@@ -121,7 +121,8 @@ def _raise(context: RequestContext, payee: str, new: schemas.NewObjection) -> sc
     if plan is None or period is None:
         rule = "An objection names a line of a statement, or a plan and a period."
         raise ObjectionUnclear(rule, field="plan", remedy="Send statement and line, or plan and period.")
-    if not versions(uow, company, payee, period=period, plan=plan):
+    entitled = versions(uow, company, payee, period=period, plan=plan)
+    if not entitled:
         rule = f"{payee} was paid nothing from {plan} for {period}: there is no such entitlement, or it is not closed."
         raise NothingToObject(
             rule, field="plan", remedy="Ask whoever keeps plans and assignments, or wait for the close."
@@ -133,7 +134,7 @@ def _raise(context: RequestContext, payee: str, new: schemas.NewObjection) -> sc
     id = f"{period}.{store.next_number(uow, company, period)}"
     raised = ObjectionRaised(
         objection=id, payee=payee, plan=plan, period=period, text=new.text, claim=store.written(new.claim),
-        by=context.principal.subject, at=at, due=due_at(at, hours),
+        by=context.principal.subject, at=at, due=due_at(at, hours), amount=entitled[-1].amount,
     )  # fmt: skip
     store.raised(uow, company, raised)
     return _view(store.get(uow, company, id))
@@ -166,9 +167,11 @@ def _counterfactual(context: RequestContext, row: Any) -> schemas.Counterfactual
     return schemas.Counterfactual(before=before, after=after, difference=difference, currency=now.currency)
 
 
-def _what_is_known(context: RequestContext, row: Any) -> tuple[Decimal | None, Decimal | None]:
+def _what_is_known(context: RequestContext, row: Any, outcome: str) -> tuple[Decimal | None, Decimal | None]:
     """Before and after; nothing of a claim that cannot be computed: that must not keep an objection from its answer."""
     try:
+        if outcome == "corrected":
+            return row.amount, _amount(_due(context, row.period, row.plan), row.payee)
         found = _counterfactual(context, row)
     except (Invalid, Conflict, NotFound, Malformed, RequestValidationError):
         return None, None

@@ -79,8 +79,12 @@ class AnswerView(BaseModel):
     reason: str
     by: str
     at: datetime
-    before: DecimalString | None = Field(description="The amount as everything was then.")
-    after: DecimalString | None = Field(description="What it would have been if the claim were right.")
+    before: DecimalString | None = Field(
+        description="The amount as everything was then; of `corrected`: when the objection was raised."
+    )
+    after: DecimalString | None = Field(
+        description="What it would have been if the claim were right; of `corrected`: what it came to."
+    )
     amount: DecimalString | None = Field(description="What was decided by hand; null unless `adjusted`.")
 
 
@@ -93,6 +97,7 @@ class ObjectionView(BaseModel):
     period: str
     text: str
     claim: Claim
+    amount: DecimalString | None = Field(description="What was entitled to when it was raised.")
     status: Status
     raised_by: str
     raised_at: datetime

@@ -35,8 +35,8 @@ def raised(uow: UnitOfWork, company: str, event: ObjectionRaised) -> None:
     """Keeps an objection that was accepted, and says so."""
     uow.run(
         "INSERT INTO objection (company, id, number, payee, plan, period, text, claim, raised_by, raised_at, due, "
-        "overdue) VALUES (:company, :objection, :number, :payee, :plan, :period, :text, :claim, :by, "
-        ":at, :due, false)",
+        "overdue, amount) VALUES (:company, :objection, :number, :payee, :plan, :period, :text, :claim, :by, "
+        ":at, :due, false, :amount)",
         company=company, number=next_number(uow, company, event.period), **dict(event),
     )  # fmt: skip
     uow.publish(event, company=company, key=event.objection)

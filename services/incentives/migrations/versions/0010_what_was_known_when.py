@@ -41,6 +41,7 @@ def upgrade() -> None:
         "d.version AND coalesce(CAST(r.data AS jsonb)->>'subject', '') = d.subject "
         "AND CAST(r.data AS jsonb)->>'period' = d.period"
     )
+    op.add_column("objection", sa.Column("amount", sa.Numeric(), nullable=True))
     op.create_index("ix_configuration_assigned", "configuration", ["company", sa.text("(content->>'person')")],
                     postgresql_where=sa.text("kind = 'assignments'"))  # fmt: skip
     op.execute("CREATE SCHEMA known")
