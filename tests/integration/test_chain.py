@@ -66,9 +66,19 @@ def test_a_nodes_reading_is_output_per_input_with_its_trend_and_quality(works: W
     january, february = works.get("nodes/production/readings/series", from_="2025-01-01", to="2025-12-01")
     assert (january["ratio"], january["trend"]) == ("0.92", None)
     assert (february["ratio"], february["trend"]) == ("0.95", "0.03")
+    [[before]] = works.plant.rows("SELECT clock_timestamp()")
     works.plant.observe(fact("good", 3, day="2025-01-07"))
-    february = works.get("nodes/production/readings", period="2025-02")
-    assert (february["trend"], february["version"]) == ("0", 2)
+    known = {"known_at": before.isoformat()}
+    for more, expected in ({}, ("0", 2)), (known, ("0.03", 1)):
+        february = works.get("nodes/production/readings", as_of="2025-02-14", **more)
+        assert (february["trend"], february["version"]) == expected
+        assert works.get("nodes/production/readings", period="2025-02", **more) == february
+        [_, listed] = works.get("nodes/production/readings/series", from_="2025-01-01", to="2025-12-01", **more)
+        assert listed == february
+    open_ = [works.call("GET", f"{path}&period=2025-02&closed=true") for path in (
+        "nodes/production/readings?kind=month", "readings?metric=good&subject=unit:plant")]  # fmt: skip
+    assert len({(answer.status_code, answer.json()["type"]) for answer in open_}) == 1
+    assert open_[0].status_code >= 400
     assert works.get("nodes/production/readings", period="2025-02", version=1)["trend"] == "0.03"
     works.plant.observe(fact("started", 0, day="2025-03-01"), fact("good", 1, item=1, day="2025-03-01"))
     assert works.get("nodes/production/readings", period="2025-03")["reason"] == "the input is zero"

@@ -11,15 +11,17 @@ from services.metrics.chain.rules import NodeFinding, gaps, in_order, ranked
 from services.metrics.chain.schemas import Chain, ChainNode, Edge, Incomplete, LinkageView, NodeReading, Ranked, shown
 from services.metrics.chain.store import NodeVersion
 from services.metrics.readings.definitions import Definitions
-from services.metrics.readings.routes import LONGEST_SERIES, PeriodText, may_see, period_named
+from services.metrics.readings.routes import LONGEST_SERIES, Closed, PeriodText, calendar_in, may_see, period_named
 from services.metrics.readings.schemas import Input, explanation_link
 from services.metrics.readings.store import Version, definitions, readings
+from shared.closing import change_at_close
 from shared.configuration import configuration_router
 from shared.contracts.base import Code
 from shared.contracts.metrics import Linkage, Node
 from shared.errors import NotFound
 from shared.http.context import Context, RequestContext
 from shared.http.routing import Router
+from shared.http.times import AskedPeriod, KnownAt
 from shared.numbers import plain, published
 from shared.periods import Period
 
@@ -107,9 +109,17 @@ def compare_nodes(context: Context, period: PeriodText) -> list[Ranked]:
 
 @router.get("/nodes/{code}/readings", operation_id="getNodeReading", summary="A node's reading of a period")
 def get_node_reading(
-    context: Context, code: Code, period: PeriodText, version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+    context: Context,
+    code: Code,
+    asked: AskedPeriod,
+    version: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    known_at: KnownAt = None,
+    closed: Closed = False,
 ) -> NodeReading:
-    found = store.nodes.one(context.uow, version, company=context.company, node=code, period=period)
+    uow, company = context.uow, context.company
+    period = asked.label(lambda: calendar_in(definitions(uow, company)))
+    change = change_at_close(uow, company, period) if closed else None
+    found = store.nodes.one(uow, version, known_at, change, company=company, node=code, period=period)
     return _shown(context, code, [found] if found else [])[0]
 
 
@@ -119,8 +129,9 @@ def list_node_readings(
     code: Code,
     from_: Annotated[date, Query(alias="from", description="Periods that begin on this day or later.")],
     to: Annotated[date, Query(description="Periods that begin on this day or earlier.")],
+    known_at: KnownAt = None,
 ) -> list[NodeReading]:
-    found = store.nodes.series(context.uow, from_, to, LONGEST_SERIES, company=context.company, node=code)
+    found = store.nodes.series(context.uow, from_, to, LONGEST_SERIES, known_at, company=context.company, node=code)
     return _shown(context, code, found)
 
 

@@ -41,6 +41,7 @@ from shared.periods import Calendar, Period, parse_period
 
 READS_ALL = frozenset(("admin", "strategist", "analyst", "compensation", "auditor"))
 LONGEST_SERIES = 800
+Closed = Annotated[bool, Query(description="The version that the period was closed with.")]
 PeriodText = Annotated[str, Query(max_length=20, examples=["2025-03"])]
 
 router = Router(tags=["readings"])
@@ -88,10 +89,11 @@ def require_visible(context: RequestContext, subject: str) -> None:
 
 def period_named(found: Definitions, label: str) -> Period:
     """The period a label names in the company's calendar."""
-    return parse_period(_calendar(found), label)
+    return parse_period(calendar_in(found), label)
 
 
-def _calendar(found: Definitions) -> Calendar:
+def calendar_in(found: Definitions) -> Calendar:
+    """The company's calendar. Raises ReadingNotFound while it is not known."""
     if found.calendar is None:
         rule = "The company is not known yet."
         raise ReadingNotFound(rule, remedy="Define it with PUT /goals/v1/companies/company.")
@@ -105,13 +107,13 @@ def get_reading(
     subject: Subject,
     asked: AskedPeriod,
     known_at: KnownAt = None,
-    closed: Annotated[bool, Query(description="The version that the period was closed with.")] = False,
+    closed: Closed = False,
     dimensions: Annotated[
         list[str] | None, Query(max_length=10, description="Only observations with these, each as `currency:EUR`.")
     ] = None,
 ) -> ReadingView:
     require_visible(context, subject)
-    period = asked.label(lambda: _calendar(store.definitions(context.uow, context.company)))
+    period = asked.label(lambda: calendar_in(store.definitions(context.uow, context.company)))
     if dimensions:
         found = store.definitions(context.uow, context.company)
         base, place = _base(found, metric), period_named(found, period)
