@@ -5,14 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.incentives.entitlements.store import (
-    Change,
-    StoredAmountDiffers,
-    content,
-    freeze,
-    restate,
-    versions,
-)
+from services.incentives.entitlements.store import Change, freeze, restate
+from services.incentives.entitlements.versions import StoredAmountDiffers, content, versions
 from shared.contracts.goals import Company, Person, Unit
 from shared.contracts.metrics import Rate, ReadingChanged
 from shared.database.unit_of_work import unit_of_work

@@ -17,7 +17,7 @@ from shared.numbers import DecimalString
 
 from ..access import require_pay_role, require_visible
 from ..accruals.schemas import StepView
-from .store import Which, content, find, versions
+from .versions import Which, content, find, versions
 
 router = Router(tags=["entitlements"])
 Payee = Annotated[str, Query(pattern=r"^(person|partner):[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", examples=["person:wang"])]

@@ -28,7 +28,7 @@ from ..accruals.definitions import Value
 from ..accruals.store import book, calendar_of
 from ..drivers.store import latest_drivers
 from ..entitlements.compute import Due, due_of
-from ..entitlements.store import versions
+from ..entitlements.versions import versions
 from ..overrides.routes import check as check_override
 from ..plans.rules import OWN, DriverKey
 from ..policies import policy

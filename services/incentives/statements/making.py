@@ -11,7 +11,7 @@ from shared.periods import period_of
 
 from ..accruals.store import calendar_of
 from ..entitlements.steps import Program, from_json
-from ..entitlements.store import ran
+from ..entitlements.versions import ran
 from . import rules
 from .forms import Form, Holes, Name, Own, filled, form_of, marked, name_of, name_of_cite, own_of, told, with_source
 
