@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime
 
 from shared.contracts.base import PeriodLabel
 from shared.errors import Invalid
-from shared.periods import Calendar, PeriodKind, period_of
+from shared.periods import Calendar, PeriodInvalid, PeriodKind, period_of
 
 
 class PeriodUnclear(Invalid):
@@ -40,13 +40,17 @@ class _Period:
     as_of: Annotated[date | None, Query(description="Instead of `period`: a day of it.")] = None
 
     def label(self, calendar: Callable[[], Calendar]) -> str:
-        """Of the period; the company's calendar is asked for only where a day is named. Raises PeriodUnclear."""
+        """Of the period; the company's calendar is asked for only where a day is named. Raises PeriodUnclear,
+        PeriodInvalid."""
         if self.period is not None and self.as_of is None:
             return self.period
         if self.period is not None or self.as_of is None:
             rule = "This is about one period, named once."
             raise PeriodUnclear(rule, field="period", remedy="Name it, or a day of it with as_of and kind.")
-        return period_of(calendar(), self.kind, self.as_of).label
+        try:
+            return period_of(calendar(), self.kind, self.as_of).label
+        except PeriodInvalid as error:
+            raise PeriodInvalid(error.rule, field="as_of", remedy=error.remedy) from error
 
 
 AskedPeriod = Annotated[_Period, Depends()]

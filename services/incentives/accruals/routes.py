@@ -29,7 +29,7 @@ from ..plans.rules import OWN, DriverKey, DriverSubject
 from . import schemas
 from .definitions import OUT_OF_RANGE, Person, Shape, Value, shown
 from .rules import calculation
-from .store import Book, PlanInPeriod, book, calendar_of
+from .store import Book, CalendarUnknown, PlanInPeriod, book, calendar_of
 from .views import accrual, explained, factor_of, person_view, total_view
 
 router = Router(tags=["accruals"])
@@ -49,7 +49,11 @@ def _visible_book(context: RequestContext, asked: AskedPeriod, known_at: datetim
     label = asked.label(lambda: calendar_of(context.uow, context.company))
     found = book(context.uow, context.company, label)
     require_visible(context, subject, last_day(found.period))
-    return found if known_at is None else book(context.uow, context.company, label, known_at)
+    try:
+        return found if known_at is None else book(context.uow, context.company, label, known_at)
+    except CalendarUnknown as error:
+        rule = f"At {known_at} nothing was known of the company here yet."
+        raise CalendarUnknown(rule, field="known_at", remedy="Name a later instant.") from error
 
 
 @router.get("/people/{code}/accruals", operation_id="listPersonAccruals", summary="What a person would be entitled to")
