@@ -7,27 +7,15 @@ import pytest
 
 from services.incentives.entitlements.store import Change, freeze, restate
 from services.incentives.entitlements.versions import StoredAmountDiffers, content, versions
-from shared.contracts.goals import Company, Person, Unit
 from shared.contracts.metrics import Rate, ReadingChanged
 from shared.database.unit_of_work import unit_of_work
 from shared.periods import Calendar, parse_period
-from tests.integration.house import NOW, PEOPLE, UNITS, House, component, house, score
+from tests.integration.house import NOW, House, acme, component, house, score
 
-__all__ = ["house"]
+__all__ = ["acme", "house"]
 
 CALENDAR = Calendar("Asia/Shanghai")
 Q1, Q2, Q4 = (parse_period(CALENDAR, label) for label in ("2025-Q1", "2025-Q2", "2025-Q4"))
-
-
-@pytest.fixture
-def acme(house: House) -> House:
-    house.define("company", Company(name="Acme", labels={}, time_zone="Asia/Shanghai", currency="CNY"))
-    for code, (parent, head) in UNITS.items():
-        house.define(code, Unit(name=code, labels={}, kind="department", parent=parent, head=head))
-    for code, (unit, manager) in PEOPLE.items():
-        house.define(code, Person(name=code, unit=unit, manager=manager))
-    house.plan()
-    return house
 
 
 def sold(value: str, version: int = 1, subject: str = "unit:shop", unit: str = "CNY") -> ReadingChanged:
